@@ -1,0 +1,410 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * What happens when a private node is full. "Exhaustion is contained": SIGBUS
+ * for who bound itself to it, never the OOM killer, never other memory.
+ *
+ * Every path has a deadline: an error that is not converted shows as an
+ * endless repetition of the fault.
+ */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+#include <sys/mman.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <sys/uio.h>
+#include <sys/wait.h>
+
+#include "pn_util.h"
+#include "kselftest_harness.h"
+
+#define DEADLINE	30
+
+FIXTURE(exhaustion)
+{
+	int priv, control;
+	unsigned long privs;
+	struct pn_child hog;
+	bool full;
+	long kills;
+	char *mem;
+	size_t len;
+};
+
+/* Takes all of the node, and holds it. */
+static int take_all(struct pn_child *child, void *arg)
+{
+	int nid = *(int *)arg;
+	struct pn_zones zones;
+	struct pn_fault fault;
+	size_t len, done;
+	char *p;
+
+	if (pn_zones(nid, &zones))
+		return 1;
+	len = zones.managed * pn_page_size() + 64 * MIB;
+	p = pn_map_bound(len, MPOL_BIND | pn_flag(), NODE_BIT(nid));
+	if (!p)
+		return 2;
+	madvise(p, len, MADV_HUGEPAGE);
+	/* The rest of it, page by page, is what the last touches take. */
+	done = pn_touch(p, len, pn_page_size(), &fault);
+	if (done == len || fault.sig != SIGBUS)
+		return 3;
+	pn_hold(child);
+	return 0;
+}
+
+FIXTURE_SETUP(exhaustion)
+{
+	self->priv = pn_private_node();
+	self->control = pn_control_node();
+	if (self->priv < 0)
+		SKIP(return, "no private node: boot with private_node=<nid>");
+	if (self->control < 0)
+		SKIP(return, "no ordinary node without CPUs");
+	self->privs = NODE_BIT(self->priv);
+	ASSERT_EQ(0, pn_start_empty(self->priv));
+	self->kills = pn_vmstat("oom_kill");
+	ASSERT_LE(0, self->kills);
+	/* Per-CPU pages of another CPU would make the first touch succeed. */
+	pn_pin(0);
+
+	self->len = 32 * MIB;
+	self->mem = pn_map_bound(self->len, MPOL_BIND | pn_flag(), self->privs);
+	ASSERT_NE(NULL, self->mem);
+	madvise(self->mem, self->len, MADV_NOHUGEPAGE);
+
+	ASSERT_EQ(0, pn_spawn(&self->hog, take_all, &self->priv));
+	if (pn_ready(&self->hog, 100)) {
+		int status = pn_reap(&self->hog, 1);
+
+		ASSERT_EQ(0, status) TH_LOG("the node could not be filled up");
+	}
+	self->full = true;
+}
+
+FIXTURE_TEARDOWN(exhaustion)
+{
+	if (self->mem)
+		munmap(self->mem, self->len);
+	if (self->full) {
+		EXPECT_EQ(0, pn_reap(&self->hog, DEADLINE));
+		EXPECT_EQ(self->kills, pn_vmstat("oom_kill"));
+		EXPECT_EQ(0, pn_wait_empty(self->priv));
+	}
+}
+
+/* Row 45: "SIGBUS (BUS_ADRERR) for a touch", and no page from elsewhere */
+TEST_F_TIMEOUT(exhaustion, touch, 200)
+{
+	struct pn_fault fault;
+	long count[PN_MAXNODE], present;
+	size_t done;
+
+	done = pn_touch(self->mem, self->len, pn_page_size(), &fault);
+	ASSERT_GT(self->len, done);
+	EXPECT_EQ(SIGBUS, fault.sig);
+	EXPECT_EQ(BUS_ADRERR, fault.code);
+	EXPECT_EQ(self->mem + done, fault.addr);
+	present = pn_count_nodes(self->mem, self->len, count);
+	EXPECT_EQ((long)(done / pn_page_size()), present);
+	EXPECT_EQ(present, count[self->priv]);
+	/* It does not hurt to try again. */
+	EXPECT_EQ(0, pn_touch(self->mem + done, pn_page_size(), pn_page_size(), &fault));
+	EXPECT_EQ(SIGBUS, fault.sig);
+}
+
+/* Row 89: a huge page is not taken from public memory instead. */
+TEST_F_TIMEOUT(exhaustion, huge_page, 200)
+{
+	long count[PN_MAXNODE];
+	struct pn_fault fault;
+	size_t done;
+
+	madvise(self->mem, self->len, MADV_HUGEPAGE);
+	done = pn_touch(self->mem, self->len, pn_page_size(), &fault);
+	ASSERT_GT(self->len, done);
+	EXPECT_EQ(SIGBUS, fault.sig);
+	EXPECT_EQ(pn_count_nodes(self->mem, self->len, count), count[self->priv]);
+}
+
+/* A read maps the shared page of zeroes; the write that follows: SIGBUS */
+TEST_F_TIMEOUT(exhaustion, zero_page_write, 200)
+{
+	struct pn_fault fault;
+	size_t i;
+
+	for (i = 0; i < self->len; i += pn_page_size()) {
+		ASSERT_EQ(0, ((volatile char *)self->mem)[i]);
+	}
+	ASSERT_GT(self->len, pn_touch(self->mem, self->len, pn_page_size(), &fault));
+	EXPECT_EQ(SIGBUS, fault.sig);
+	EXPECT_EQ(BUS_ADRERR, fault.code);
+}
+
+/* "EFAULT for a copy to or from user space" */
+TEST_F_TIMEOUT(exhaustion, copy_to_user, 200)
+{
+	size_t done = pn_touch(self->mem, self->len, pn_page_size(), NULL);
+	int ends[2];
+	char byte;
+
+	ASSERT_GT(self->len, done);
+	ASSERT_EQ(0, pipe(ends));
+	ASSERT_EQ(1, write(ends[1], "x", 1));
+	EXPECT_EQ(-1, read(ends[0], self->mem + done, 1));
+	EXPECT_EQ(EFAULT, errno);
+	/* The control: the same read into memory that is there */
+	EXPECT_EQ(1, read(ends[0], done ? self->mem : &byte, 1));
+}
+
+/* "... and MADV_POPULATE_*" */
+TEST_F_TIMEOUT(exhaustion, madv_populate, 200)
+{
+	EXPECT_EQ(-1, madvise(self->mem, self->len, MADV_POPULATE_WRITE));
+	EXPECT_EQ(EFAULT, errno);
+}
+
+/* "ENOMEM for mlock" */
+TEST_F_TIMEOUT(exhaustion, mlock, 200)
+{
+	EXPECT_EQ(-1, mlock(self->mem, self->len));
+	EXPECT_EQ(ENOMEM, errno);
+}
+
+static int populate(struct pn_child *child, void *arg)
+{
+	FIXTURE_DATA(exhaustion) *self = arg;
+	struct pn_fault fault;
+	size_t done;
+	char *p;
+
+	/* All that runs under the policy needs its memory before. */
+	pn_prefault_stack();
+	pn_touch((char *)&fault, sizeof(fault), sizeof(fault), NULL);
+	mlockall(MCL_CURRENT);
+	if (pn_set_mempolicy(MPOL_BIND | pn_flag(), &self->privs))
+		return 1;
+	p = mmap(NULL, self->len, PROT_READ | PROT_WRITE,
+		 MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
+	if (p == MAP_FAILED)
+		return 2;
+	done = pn_touch(p, self->len, pn_page_size(), &fault);
+	pn_set_mempolicy(MPOL_DEFAULT, NULL);
+	return done < self->len && fault.sig == SIGBUS && fault.code == BUS_ADRERR ? 0 : 3;
+}
+
+/* "mmap(MAP_POPULATE) succeeds as it does today and the touch gets the signal" */
+TEST_F_TIMEOUT(exhaustion, map_populate, 200)
+{
+	EXPECT_EQ(0, pn_run(populate, self, DEADLINE));
+}
+
+static int break_cow(struct pn_child *child, void *arg)
+{
+	FIXTURE_DATA(exhaustion) *self = arg;
+	struct pn_fault fault;
+	size_t done = pn_touch(self->mem, pn_page_size(), pn_page_size(), &fault);
+
+	return !done && fault.sig == SIGBUS && fault.code == BUS_ADRERR ? 0 : 1;
+}
+
+/* Row 97: the copy that a child's write needs; what it shares is unharmed. */
+TEST_F_TIMEOUT(exhaustion, fork_cow, 200)
+{
+	size_t done = pn_touch(self->mem, self->len, pn_page_size(), NULL);
+	unsigned long *word = (unsigned long *)self->mem;
+
+	if (!done) {
+		/* Not a single page is left: have the hog give back some. */
+		EXPECT_EQ(0, pn_reap(&self->hog, DEADLINE));
+		ASSERT_EQ(2 * MIB, pn_touch(self->mem, 2 * MIB, pn_page_size(), NULL));
+		ASSERT_EQ(0, pn_spawn(&self->hog, take_all, &self->priv));
+		ASSERT_EQ(0, pn_ready(&self->hog, 100));
+	}
+	EXPECT_EQ(0, pn_run(break_cow, self, DEADLINE));
+	EXPECT_EQ((unsigned long)word, *word);
+	EXPECT_EQ(self->priv, pn_node_of(word));
+}
+
+static int write_to_parent(struct pn_child *child, void *arg)
+{
+	FIXTURE_DATA(exhaustion) *self = arg;
+	struct iovec from, to = { self->mem, self->len };
+	char *data = pn_map(self->len);
+	ssize_t n;
+
+	from = (struct iovec) { data, self->len };
+	n = process_vm_writev(getppid(), &from, 1, &to, 1, 0);
+	return n < (ssize_t)self->len ? 0 : 1;
+}
+
+/* Row 103: another process that writes there is told, and nothing spins. */
+TEST_F_TIMEOUT(exhaustion, by_another_process, 200)
+{
+	long count[PN_MAXNODE];
+
+	EXPECT_EQ(0, pn_run(write_to_parent, self, DEADLINE));
+	EXPECT_EQ(pn_count_nodes(self->mem, self->len, count), count[self->priv]);
+}
+
+/* "PREFERRED*: the named nodes first, then public memory" */
+TEST_F_TIMEOUT(exhaustion, preferred_falls_back, 200)
+{
+	long count[PN_MAXNODE], pages = self->len / pn_page_size();
+
+	ASSERT_EQ(0, pn_mbind(self->mem, self->len, MPOL_PREFERRED | pn_flag(), &self->privs, 0));
+	ASSERT_EQ(self->len, pn_touch(self->mem, self->len, pn_page_size(), NULL));
+	ASSERT_EQ(pages, pn_count_nodes(self->mem, self->len, count));
+	/* What the hog could not get, of the last pages, is little. */
+	EXPECT_GT(pages / 2, count[self->priv]);
+}
+
+/* "all tried": the public node of the mask serves when the private one is full */
+TEST_F_TIMEOUT(exhaustion, mixed_mask, 200)
+{
+	unsigned long both = self->privs | NODE_BIT(self->control);
+	long count[PN_MAXNODE], pages = self->len / pn_page_size();
+
+	ASSERT_EQ(0, pn_mbind(self->mem, self->len, MPOL_BIND | pn_flag(), &both, 0));
+	ASSERT_EQ(self->len, pn_touch(self->mem, self->len, pn_page_size(), NULL));
+	ASSERT_EQ(pages, pn_count_nodes(self->mem, self->len, count));
+	EXPECT_EQ(pages, count[self->priv] + count[self->control]);
+	EXPECT_LT(pages / 2, count[self->control]);
+}
+
+static int take_both(struct pn_child *child, void *arg)
+{
+	FIXTURE_DATA(exhaustion) *self = arg;
+	unsigned long both = self->privs | NODE_BIT(self->control);
+	struct pn_zones zones;
+	struct pn_fault fault;
+	long count[PN_MAXNODE], present;
+	size_t len, done;
+	char *p;
+
+	if (pn_zones(self->control, &zones))
+		return 1;
+	len = zones.managed * pn_page_size() + 64 * MIB;
+	p = pn_map_bound(len, MPOL_BIND | pn_flag(), both);
+	if (!p)
+		return 2;
+	madvise(p, len, MADV_HUGEPAGE);
+	done = pn_touch(p, len, pn_page_size(), &fault);
+	if (done == len || fault.sig != SIGBUS || fault.code != BUS_ADRERR)
+		return 3;
+	present = pn_count_nodes(p, len, count);
+	if (present < 0 || present != count[self->priv] + count[self->control])
+		return 4;
+	return count[self->control] > (long)zones.managed / 2 ? 0 : 5;
+}
+
+/*
+ * "none outside; the public part is tried without the OOM killer. Nothing
+ * left: SIGBUS". The teardown looks for a kill.
+ */
+TEST_F_TIMEOUT(exhaustion, mixed_mask_full, 300)
+{
+	EXPECT_EQ(0, pn_run(take_both, self, 100));
+}
+
+/* Rows 45, 134: when the memory comes back it can be used again. */
+TEST_F_TIMEOUT(exhaustion, recovers, 200)
+{
+	size_t done = pn_touch(self->mem, self->len, pn_page_size(), NULL);
+
+	ASSERT_GT(self->len, done);
+	EXPECT_EQ(0, pn_reap(&self->hog, DEADLINE));
+	self->full = false;
+	EXPECT_EQ(0, pn_wait_only_anon(self->priv, done / pn_page_size()));
+	EXPECT_EQ(self->len, pn_touch(self->mem, self->len, pn_page_size(), NULL));
+	EXPECT_EQ(0, munmap(self->mem, self->len));
+	self->mem = NULL;
+	EXPECT_EQ(0, pn_wait_empty(self->priv));
+	EXPECT_EQ(self->kills, pn_vmstat("oom_kill"));
+}
+
+FIXTURE(memcg)
+{
+	int priv;
+	char dir[64], group[96];
+};
+
+FIXTURE_SETUP(memcg)
+{
+	char path[128];
+
+	self->priv = pn_private_node();
+	if (self->priv < 0)
+		SKIP(return, "no private node: boot with private_node=<nid>");
+	ASSERT_EQ(0, pn_start_empty(self->priv));
+	snprintf(self->dir, sizeof(self->dir), "/tmp/pn_cgroup.XXXXXX");
+	ASSERT_NE(NULL, mkdtemp(self->dir));
+	if (mount("pn", self->dir, "cgroup2", 0, NULL)) {
+		rmdir(self->dir);
+		self->dir[0] = 0;
+		SKIP(return, "no cgroup v2");
+	}
+	snprintf(path, sizeof(path), "%s/cgroup.subtree_control", self->dir);
+	snprintf(self->group, sizeof(self->group), "%s/private_node", self->dir);
+	if (pn_write_file(path, "+memory"))
+		SKIP(return, "no memory controller");
+	ASSERT_EQ(0, mkdir(self->group, 0755));
+}
+
+FIXTURE_TEARDOWN(memcg)
+{
+	if (!self->dir[0])
+		return;
+	rmdir(self->group);
+	umount2(self->dir, MNT_DETACH);
+	rmdir(self->dir);
+	EXPECT_EQ(0, pn_wait_empty(self->priv));
+}
+
+static int grow(struct pn_child *child, void *arg)
+{
+	FIXTURE_DATA(memcg) *self = arg;
+	char path[160], *p;
+
+	snprintf(path, sizeof(path), "%s/cgroup.procs", self->group);
+	if (pn_write_file(path, "0"))
+		return 1;
+	p = pn_map_bound(256 * MIB, MPOL_BIND | pn_flag(), NODE_BIT(self->priv));
+	if (!p)
+		return 2;
+	pn_touch(p, 256 * MIB, pn_page_size(), NULL);
+	return 3;
+}
+
+/*
+ * Row 54: "memory.max and its OOM killer apply as to any memory": the pages
+ * cannot be reclaimed, so the kill comes soon.
+ */
+TEST_F_TIMEOUT(memcg, limit, 200)
+{
+	char path[160], events[512], *kill;
+	int status;
+
+	snprintf(path, sizeof(path), "%s/memory.max", self->group);
+	ASSERT_EQ(0, pn_write_file(path, "67108864"));
+	status = pn_run(grow, self, DEADLINE);
+	ASSERT_NE(-1, status);
+	EXPECT_TRUE(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL)
+		TH_LOG("wait status %#x", status);
+	snprintf(path, sizeof(path), "%s/memory.events", self->group);
+	ASSERT_EQ(0, pn_read_file(path, events, sizeof(events)));
+	kill = strstr(events, "\noom_kill ");
+	ASSERT_NE(NULL, kill);
+	EXPECT_LT(0, atoi(kill + strlen("\noom_kill ")));
+}
+
+TEST_HARNESS_MAIN

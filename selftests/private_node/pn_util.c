@@ -1,0 +1,643 @@
+// SPDX-License-Identifier: GPL-2.0
+/* What the private node tests share: see pn_util.h. */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <sched.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+#include <linux/capability.h>
+#include <linux/kernel-page-flags.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+
+#include "pn_util.h"
+
+int pn_read_file(const char *path, char *buf, size_t size)
+{
+	size_t done = 0;
+	ssize_t n = 0;
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+
+	if (fd < 0)
+		return -1;
+	while (done < size - 1 && (n = read(fd, buf + done, size - 1 - done)) > 0)
+		done += n;
+	close(fd);
+	buf[done] = 0;
+	return n < 0 ? -1 : 0;
+}
+
+int pn_write_file(const char *path, const char *text)
+{
+	int fd = open(path, O_WRONLY | O_CLOEXEC);
+	ssize_t n;
+
+	if (fd < 0)
+		return -1;
+	n = write(fd, text, strlen(text));
+	close(fd);
+	return n == (ssize_t)strlen(text) ? 0 : -1;
+}
+
+long pn_read_long(const char *path)
+{
+	char buf[64];
+
+	return pn_read_file(path, buf, sizeof(buf)) ? -1 : atol(buf);
+}
+
+long pn_page_size(void)
+{
+	return sysconf(_SC_PAGESIZE);
+}
+
+/* Node lists look like "0-2,5". */
+unsigned long pn_node_mask(const char *state)
+{
+	unsigned long mask = 0;
+	char path[128], buf[256], *p = buf;
+
+	snprintf(path, sizeof(path), PN_NODE_DIR "/%s", state);
+	if (pn_read_file(path, buf, sizeof(buf)))
+		return 0;
+	while (*p >= '0' && *p <= '9') {
+		long first = strtol(p, &p, 10), last = first;
+
+		if (*p == '-')
+			last = strtol(p + 1, &p, 10);
+		for (; first <= last && first < PN_MAXNODE; first++)
+			mask |= NODE_BIT(first);
+		if (*p == ',')
+			p++;
+	}
+	return mask;
+}
+
+static int lowest(unsigned long mask)
+{
+	return mask ? __builtin_ctzl(mask) : -1;
+}
+
+bool pn_forced(void)
+{
+	return getenv("PN_FORCE_NODE");
+}
+
+int pn_flag(void)
+{
+	return pn_forced() ? 0 : MPOL_F_PRIVATE;
+}
+
+int pn_private_node(void)
+{
+	return pn_forced() ? atoi(getenv("PN_FORCE_NODE")) :
+			     lowest(pn_node_mask("has_private_memory"));
+}
+
+unsigned long pn_public_nodes(void)
+{
+	unsigned long mask = pn_node_mask("has_memory");
+
+	return pn_forced() ? mask & ~NODE_BIT(pn_private_node()) : mask;
+}
+
+int pn_control_node(void)
+{
+	return lowest(pn_public_nodes() & ~pn_node_mask("has_cpu"));
+}
+
+int pn_cpu_node(void)
+{
+	return lowest(pn_public_nodes() & pn_node_mask("has_cpu"));
+}
+
+int pn_absent_node(void)
+{
+	return lowest(~pn_node_mask("online") & ~NODE_BIT(PN_MAXNODE - 1));
+}
+
+/* The kernel takes one bit less than maxnode says. */
+long pn_set_mempolicy(int mode, const unsigned long *mask)
+{
+	return syscall(SYS_set_mempolicy, mode, mask, mask ? PN_MAXNODE + 1 : 0);
+}
+
+long pn_mbind(void *addr, size_t len, int mode, const unsigned long *mask,
+	      unsigned int flags)
+{
+	return syscall(SYS_mbind, addr, len, mode, mask,
+		       mask ? PN_MAXNODE + 1 : 0, flags);
+}
+
+long pn_get_mempolicy(int *mode, unsigned long *mask, void *addr,
+		      unsigned int flags)
+{
+	/* Room for any number of nodes that a kernel may have. */
+	unsigned long bits[1024 / (8 * sizeof(long))] = { 0 };
+	long ret = syscall(SYS_get_mempolicy, mode, mask ? bits : NULL,
+			   mask ? 1024 : 0, addr, flags);
+
+	if (mask)
+		*mask = bits[0];
+	return ret;
+}
+
+long pn_move_pages(int pid, unsigned long count, void **pages,
+		   const int *nodes, int *status, int flags)
+{
+	return syscall(SYS_move_pages, pid, count, pages, nodes, status, flags);
+}
+
+long pn_migrate_pages(int pid, unsigned long from, unsigned long to)
+{
+	return syscall(SYS_migrate_pages, pid, PN_MAXNODE + 1, &from, &to);
+}
+
+long pn_set_home_node(void *addr, size_t len, unsigned long node)
+{
+	return syscall(SYS_set_mempolicy_home_node, addr, len, node, 0);
+}
+
+char *pn_map(size_t len)
+{
+	char *p = mmap(NULL, len, PROT_READ | PROT_WRITE,
+		       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+
+	return p == MAP_FAILED ? NULL : p;
+}
+
+char *pn_map_bound(size_t len, int mode, unsigned long mask)
+{
+	char *p = pn_map(len);
+
+	if (!p)
+		return NULL;
+	if (pn_mbind(p, len, mode, &mask, 0)) {
+		int err = errno;
+
+		munmap(p, len);
+		errno = err;
+		return NULL;
+	}
+	return p;
+}
+
+int pn_node_of(void *addr)
+{
+	int status = -1;
+
+	return pn_move_pages(0, 1, &addr, NULL, &status, 0) ? -errno : status;
+}
+
+long pn_count_nodes(void *addr, size_t len, long *count)
+{
+	enum { BATCH = 1024 };
+	void *pages[BATCH];
+	int status[BATCH];
+	size_t size = pn_page_size(), left = len / size;
+	long present = 0;
+	char *p = addr;
+
+	memset(count, 0, PN_MAXNODE * sizeof(*count));
+	while (left) {
+		size_t n = left < BATCH ? left : BATCH, i;
+
+		for (i = 0; i < n; i++, p += size)
+			pages[i] = p;
+		if (pn_move_pages(0, n, pages, NULL, status, 0))
+			return -1;
+		for (i = 0; i < n; i++) {
+			if (status[i] < 0 || status[i] >= PN_MAXNODE)
+				continue;
+			count[status[i]]++;
+			present++;
+		}
+		left -= n;
+	}
+	return present;
+}
+
+int pn_numa_maps(void *addr, char *line, size_t size)
+{
+	FILE *file = fopen("/proc/self/numa_maps", "re");
+	int ret = -1;
+
+	if (!file)
+		return -1;
+	while (ret && fgets(line, size, file))
+		if (strtoul(line, NULL, 16) == (unsigned long)addr)
+			ret = 0;
+	fclose(file);
+	return ret;
+}
+
+static sigjmp_buf fault_jump;
+static struct pn_fault fault_seen;
+
+static void on_fault(int sig, siginfo_t *info, void *context)
+{
+	fault_seen.sig = sig;
+	fault_seen.code = info->si_code;
+	fault_seen.addr = info->si_addr;
+	siglongjmp(fault_jump, 1);
+}
+
+size_t pn_touch(char *addr, size_t size, size_t step, struct pn_fault *fault)
+{
+	volatile size_t len = size;
+	struct sigaction act = { .sa_sigaction = on_fault, .sa_flags = SA_SIGINFO };
+	struct sigaction bus, segv;
+	volatile size_t done = 0;
+
+	memset(&fault_seen, 0, sizeof(fault_seen));
+	sigaction(SIGBUS, &act, &bus);
+	sigaction(SIGSEGV, &act, &segv);
+	if (!sigsetjmp(fault_jump, 1))
+		for (; done < len; done += step)
+			*(volatile unsigned long *)(addr + done) = (unsigned long)addr + done;
+	sigaction(SIGBUS, &bus, NULL);
+	sigaction(SIGSEGV, &segv, NULL);
+	if (fault)
+		*fault = fault_seen;
+	return done < len ? done : len;
+}
+
+int pn_zones(int nid, struct pn_zones *zones)
+{
+	FILE *file = fopen("/proc/zoneinfo", "re");
+	unsigned long boost = 0, spanned = 0, present = 0, value;
+	bool mine = false, seen = false;
+	char line[256], name[64];
+
+	memset(zones, 0, sizeof(*zones));
+	if (!file)
+		return -1;
+	while (fgets(line, sizeof(line), file)) {
+		int node;
+
+		if (sscanf(line, "Node %d, zone", &node) == 1) {
+			mine = node == nid;
+			present = 0;
+			seen |= mine;
+			continue;
+		}
+		if (!mine)
+			continue;
+		if (sscanf(line, " pages free %lu", &value) == 1) {
+			zones->free += value;
+			continue;
+		}
+		if (sscanf(line, " %63[a-z_]%*[:] %lu", name, &value) != 2 &&
+		    sscanf(line, " %63[a-z_] %lu", name, &value) != 2)
+			continue;
+		if (!strcmp(name, "boost")) {
+			boost = value;
+		} else if (!strcmp(name, "min")) {
+			/* A boosted watermark is shown with its boost. */
+			zones->min += value - boost;
+		} else if (!strcmp(name, "high") && !present) {
+			zones->high += value;
+		} else if (!strcmp(name, "spanned")) {
+			spanned = value;
+		} else if (!strcmp(name, "present")) {
+			present = value;
+			zones->present += value;
+		} else if (!strcmp(name, "managed")) {
+			zones->managed += value;
+		} else if (!strcmp(name, "count") && present) {
+			zones->pcp += value;
+		} else if (!strcmp(name, "start_pfn") && present) {
+			if (!zones->end_pfn || value < zones->start_pfn)
+				zones->start_pfn = value;
+			if (value + spanned > zones->end_pfn)
+				zones->end_pfn = value + spanned;
+		}
+	}
+	fclose(file);
+	return seen ? 0 : -1;
+}
+
+void pn_settle(void)
+{
+	void *nowhere = NULL;
+	int node = pn_cpu_node(), status;
+	char buf[16];
+
+	/* Page migration empties the batches of pages on their way to the LRU. */
+	pn_move_pages(0, 1, &nowhere, &node, &status, MPOL_MF_MOVE);
+	pn_read_file("/proc/sys/vm/stat_refresh", buf, sizeof(buf));
+}
+
+long pn_used(int nid)
+{
+	struct pn_zones zones;
+
+	pn_settle();
+	if (pn_zones(nid, &zones))
+		return -1;
+	return (long)zones.managed - (long)zones.free - (long)zones.pcp;
+}
+
+static long find_value(const char *path, const char *name)
+{
+	FILE *file = fopen(path, "re");
+	char line[256], key[128];
+	long value, ret = -1;
+
+	if (!file)
+		return -1;
+	while (ret < 0 && fgets(line, sizeof(line), file)) {
+		char *text = line;
+		int node, skip = 0;
+
+		if (sscanf(line, "Node %d %n", &node, &skip) == 1)
+			text += skip;
+		if (sscanf(text, "%127[^: \t]%*[: \t]%ld", key, &value) == 2 &&
+		    !strcmp(key, name))
+			ret = value;
+	}
+	fclose(file);
+	return ret;
+}
+
+long pn_vmstat(const char *name)
+{
+	return find_value("/proc/vmstat", name);
+}
+
+long pn_node_vmstat(int nid, const char *name)
+{
+	char path[128];
+
+	snprintf(path, sizeof(path), PN_NODE_DIR "/node%d/vmstat", nid);
+	return find_value(path, name);
+}
+
+long pn_meminfo(int nid, const char *name)
+{
+	char path[128];
+
+	if (nid < 0)
+		return find_value("/proc/meminfo", name);
+	snprintf(path, sizeof(path), PN_NODE_DIR "/node%d/meminfo", nid);
+	return find_value(path, name);
+}
+
+long pn_allocations(int nid)
+{
+	char path[128];
+	long hit, miss;
+
+	snprintf(path, sizeof(path), PN_NODE_DIR "/node%d/numastat", nid);
+	hit = find_value(path, "numa_hit");
+	miss = find_value(path, "numa_miss");
+	return hit < 0 || miss < 0 ? -1 : hit + miss;
+}
+
+int pn_kinds(int nid, struct pn_kinds *kinds)
+{
+	enum { BATCH = 8192 };
+	static uint64_t flags[BATCH];
+	struct pn_zones zones;
+	unsigned long pfn;
+	int fd;
+
+	memset(kinds, 0, sizeof(*kinds));
+	if (pn_zones(nid, &zones))
+		return -1;
+	fd = open("/proc/kpageflags", O_RDONLY | O_CLOEXEC);
+	if (fd < 0)
+		return -1;
+	for (pfn = zones.start_pfn; pfn < zones.end_pfn; pfn += BATCH) {
+		size_t n = zones.end_pfn - pfn, i;
+		ssize_t got;
+
+		n = (n < BATCH ? n : BATCH) * sizeof(*flags);
+		got = pread(fd, flags, n, pfn * sizeof(*flags));
+		if (got < 0) {
+			close(fd);
+			return -1;
+		}
+		for (i = 0; i < got / sizeof(*flags); i++) {
+			uint64_t f = flags[i];
+
+#define KPF(name) (f & (1ULL << KPF_##name))
+			/* Free and per-CPU pages, holes: nobody's. */
+			if (!f || KPF(BUDDY) || KPF(NOPAGE))
+				continue;
+			if (KPF(SLAB))
+				kinds->slab++;
+			else if (KPF(PGTABLE))
+				kinds->pgtable++;
+			else if (KPF(HUGE))
+				kinds->hugetlb++;
+			else if (KPF(ANON))
+				kinds->anon++;
+			else if (KPF(LRU) || KPF(MMAP) || KPF(SWAPBACKED))
+				kinds->file++;
+			else if (KPF(COMPOUND_HEAD) || KPF(COMPOUND_TAIL))
+				kinds->other++;
+#undef KPF
+		}
+	}
+	close(fd);
+	return 0;
+}
+
+double pn_now(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return ts.tv_sec + ts.tv_nsec / 1e9;
+}
+
+double pn_slow(double seconds)
+{
+	const char *slow = getenv("KSFT_MACHINE_SLOW");
+
+	if (!slow)
+		return seconds;
+	return seconds * (atof(slow) > 1 ? atof(slow) : 5);
+}
+
+/*
+ * A node that is only treated as private has pages of the running kernel on
+ * it from the start: count what comes on top of them. pn_start_empty() sees to it.
+ */
+static struct pn_kinds first_kinds;
+static long first_used;
+
+int pn_start_empty(int nid)
+{
+	if (!pn_forced())
+		return pn_wait_empty(nid);
+	first_used = pn_used(nid);
+	return pn_kinds(nid, &first_kinds);
+}
+
+int pn_wait_only_anon(int nid, unsigned long max)
+{
+	double deadline = pn_now() + (pn_forced() ? 1 : pn_slow(5));
+	struct pn_kinds kinds;
+	long used;
+
+	/* Pages that are just being freed take a moment to arrive. */
+	do {
+		used = pn_used(nid);
+		if (used < 0 || pn_kinds(nid, &kinds)) {
+			pn_note("cannot read the state of node %d", nid);
+			return -1;
+		}
+		used -= first_used;
+		kinds.anon -= first_kinds.anon;
+		kinds.slab -= first_kinds.slab;
+		kinds.pgtable -= first_kinds.pgtable;
+		kinds.file -= first_kinds.file;
+		kinds.hugetlb -= first_kinds.hugetlb;
+		kinds.other -= first_kinds.other;
+		if (used == kinds.anon && used <= (long)max &&
+		    !kinds.slab && !kinds.pgtable && !kinds.file &&
+		    !kinds.hugetlb && !kinds.other)
+			return 0;
+		poll(NULL, 0, 20);
+	} while (pn_now() < deadline);
+	pn_note("node %d: %ld pages in use, expected only anonymous ones, at most %lu", nid,
+		used, max);
+	pn_note("  anonymous %ld slab %ld page table %ld file %ld hugetlb %ld other compound %ld",
+		kinds.anon, kinds.slab, kinds.pgtable, kinds.file, kinds.hugetlb, kinds.other);
+	return -1;
+}
+
+int pn_wait_empty(int nid)
+{
+	return pn_wait_only_anon(nid, 0);
+}
+
+void pn_pin(int cpu)
+{
+	cpu_set_t set;
+
+	CPU_ZERO(&set);
+	CPU_SET(cpu, &set);
+	sched_setaffinity(0, sizeof(set), &set);
+}
+
+static int change_cap(int cap, bool keep)
+{
+	struct __user_cap_header_struct head = { .version = _LINUX_CAPABILITY_VERSION_3 };
+	struct __user_cap_data_struct data[2];
+	unsigned int bit = 1U << (cap % 32);
+
+	if (syscall(SYS_capget, &head, data))
+		return -1;
+	if (keep) {
+		data[cap / 32].effective |= bit;
+	} else {
+		data[cap / 32].effective &= ~bit;
+		data[cap / 32].permitted &= ~bit;
+		data[cap / 32].inheritable &= ~bit;
+	}
+	return syscall(SYS_capset, &head, data);
+}
+
+int pn_drop_cap(int cap)
+{
+	return change_cap(cap, false);
+}
+
+int pn_raise_cap(int cap)
+{
+	return change_cap(cap, true);
+}
+
+void __attribute__((noinline)) pn_prefault_stack(void)
+{
+	volatile char room[128 * 1024];
+	size_t i;
+
+	for (i = 0; i < sizeof(room); i += 1024)
+		room[i] = 1;
+}
+
+int pn_spawn(struct pn_child *child, int (*fn)(struct pn_child *child, void *arg),
+	     void *arg)
+{
+	int pair[2];
+	pid_t pid;
+
+	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair))
+		return -1;
+	fflush(NULL);
+	pid = fork();
+	if (!pid) {
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		close(pair[0]);
+		child->pid = getpid();
+		child->sock = pair[1];
+		_exit(fn(child, arg));
+	}
+	close(pair[1]);
+	child->pid = pid;
+	child->sock = pair[0];
+	return pid < 0 ? -1 : 0;
+}
+
+void pn_hold(struct pn_child *child)
+{
+	char byte = 1;
+
+	if (send(child->sock, &byte, 1, MSG_NOSIGNAL) == 1)
+		while (read(child->sock, &byte, 1) < 0 && errno == EINTR)
+			;
+}
+
+int pn_ready(struct pn_child *child, double seconds)
+{
+	struct pollfd pfd = { .fd = child->sock, .events = POLLIN };
+	char byte;
+
+	if (poll(&pfd, 1, pn_slow(seconds) * 1000) != 1)
+		return -1;
+	return read(child->sock, &byte, 1) == 1 ? 0 : -1;
+}
+
+int pn_reap(struct pn_child *child, double seconds)
+{
+	struct pollfd pfd = { .events = POLLIN };
+	int status = -1;
+	bool late;
+
+	/* Unlike a close, this is seen although later children hold copies. */
+	shutdown(child->sock, SHUT_RDWR);
+	close(child->sock);
+	pfd.fd = syscall(SYS_pidfd_open, child->pid, 0);
+	late = pfd.fd < 0 || poll(&pfd, 1, pn_slow(seconds) * 1000) != 1;
+	if (late) {
+		pn_note("child %d not done within %.0f s: killed", child->pid,
+			pn_slow(seconds));
+		kill(child->pid, SIGKILL);
+	}
+	if (pfd.fd >= 0)
+		close(pfd.fd);
+	waitpid(child->pid, &status, 0);
+	return late ? -1 : status;
+}
+
+int pn_run(int (*fn)(struct pn_child *child, void *arg), void *arg, double seconds)
+{
+	struct pn_child child;
+
+	return pn_spawn(&child, fn, arg) ? -1 : pn_reap(&child, seconds);
+}

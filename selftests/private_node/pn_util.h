@@ -1,0 +1,144 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * What the private node tests share: policy system calls, child processes
+ * with a deadline, and the oracles that tell where memory is.
+ *
+ * Environment:
+ *   PN_FORCE_NODE=N     treat node N as the private node and leave
+ *			 MPOL_F_PRIVATE out of every call. On a kernel without
+ *			 private nodes this shows the tests failing as they must.
+ *   KSFT_MACHINE_SLOW   multiply the deadlines
+ */
+#ifndef PN_UTIL_H
+#define PN_UTIL_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <sys/types.h>
+#include <linux/mempolicy.h>
+
+#ifndef MPOL_F_PRIVATE
+#define MPOL_F_PRIVATE		(1 << 12)
+#endif
+#ifndef MPOL_WEIGHTED_INTERLEAVE
+#define MPOL_WEIGHTED_INTERLEAVE 6
+#endif
+
+#define PN_MAXNODE		64
+#define PN_NODE_DIR		"/sys/devices/system/node"
+#define MIB			(1UL << 20)
+
+#define NODE_BIT(nid)		(1UL << (nid))
+
+/* Topology: -1 where there is no such node. */
+int pn_private_node(void);
+int pn_control_node(void);
+int pn_cpu_node(void);
+int pn_absent_node(void);
+bool pn_forced(void);
+/* MPOL_F_PRIVATE, or nothing when the node is only treated as private. */
+int pn_flag(void);
+unsigned long pn_node_mask(const char *state);
+unsigned long pn_public_nodes(void);
+long pn_page_size(void);
+
+/* Policy system calls, as the kernel has them: errors in errno. */
+long pn_set_mempolicy(int mode, const unsigned long *mask);
+long pn_mbind(void *addr, size_t len, int mode, const unsigned long *mask,
+	      unsigned int flags);
+long pn_get_mempolicy(int *mode, unsigned long *mask, void *addr,
+		      unsigned int flags);
+long pn_move_pages(int pid, unsigned long count, void **pages,
+		   const int *nodes, int *status, int flags);
+long pn_migrate_pages(int pid, unsigned long from, unsigned long to);
+long pn_set_home_node(void *addr, size_t len, unsigned long node);
+
+/* Mapped memory */
+char *pn_map(size_t len);
+char *pn_map_bound(size_t len, int mode, unsigned long mask);
+int pn_node_of(void *addr);
+/* Pages of [addr, addr + len) on each node; returns how many are present. */
+long pn_count_nodes(void *addr, size_t len, long *count);
+/* The policy and the counts of the mapping at addr, from numa_maps. */
+int pn_numa_maps(void *addr, char *line, size_t size);
+
+struct pn_fault {
+	int sig;
+	int code;
+	char *addr;
+};
+
+/*
+ * Write one word every step bytes. Returns the offset of the first address
+ * that raised a signal (described in fault), or size.
+ */
+size_t pn_touch(char *addr, size_t size, size_t step, struct pn_fault *fault);
+
+/* Oracles */
+struct pn_zones {
+	unsigned long present, managed, free, pcp, min, high;
+	unsigned long start_pfn, end_pfn;
+};
+
+struct pn_kinds {
+	long anon, slab, pgtable, file, hugetlb, other;
+};
+
+int pn_zones(int nid, struct pn_zones *zones);
+/* Fold per-CPU counters and empty per-CPU page batches. */
+void pn_settle(void);
+/* Pages of the node that are allocated, by whom ever. */
+long pn_used(int nid);
+/* Allocations that the node has ever served. */
+long pn_allocations(int nid);
+/* What /proc/kpageflags says about the node's pages. */
+int pn_kinds(int nid, struct pn_kinds *kinds);
+/*
+ * Wait until the node's only allocated pages are anonymous (at most max of
+ * them). 0, or -1 with an explanation printed.
+ */
+int pn_wait_only_anon(int nid, unsigned long max);
+/* Wait until every page of the node is free. 0, or -1, explained. */
+int pn_wait_empty(int nid);
+/*
+ * At the start of a test: the node must be empty. What is on a node that is
+ * only treated as private is taken as its empty state.
+ */
+int pn_start_empty(int nid);
+
+long pn_vmstat(const char *name);
+long pn_node_vmstat(int nid, const char *name);
+long pn_meminfo(int nid, const char *name);	/* kB; nid -1: the system's */
+int pn_read_file(const char *path, char *buf, size_t size);
+int pn_write_file(const char *path, const char *text);
+long pn_read_long(const char *path);
+
+/* Children */
+struct pn_child {
+	pid_t pid;
+	int sock;
+};
+
+double pn_now(void);
+double pn_slow(double seconds);
+/* fn runs in the child; its result is the exit status. */
+int pn_spawn(struct pn_child *child, int (*fn)(struct pn_child *child, void *arg),
+	     void *arg);
+/* In the child: say that all is in place, wait until the parent lets go. */
+void pn_hold(struct pn_child *child);
+/* 0 when the child said so in time, else -1. */
+int pn_ready(struct pn_child *child, double seconds);
+/* Let go and wait; the wait status, or -1 when the child had to be killed. */
+int pn_reap(struct pn_child *child, double seconds);
+/* Spawn and reap. */
+int pn_run(int (*fn)(struct pn_child *child, void *arg), void *arg, double seconds);
+void pn_pin(int cpu);
+int pn_drop_cap(int cap);
+/* Make a permitted capability effective. */
+int pn_raise_cap(int cap);
+/* Keep later stack use from faulting under a policy. */
+void pn_prefault_stack(void);
+
+#define pn_note(fmt, ...) fprintf(stderr, "# " fmt "\n", ##__VA_ARGS__)
+
+#endif /* PN_UTIL_H */
