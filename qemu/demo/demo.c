@@ -5,7 +5,7 @@
  * where its pages are, and the row says what it should have told. Exits with
  * 1 if a row does not hold.
  *
- * usage: demo ORDINARY_NODE PRIVATE_NODE FILE	(FILE: at least 64 MiB)
+ * usage: demo FILE	(FILE: at least 64 MiB, on no tmpfs)
  */
 #include "demo.h"
 
@@ -153,7 +153,8 @@ static void who_gets_it(void)
 	status = attempt(bind_private);
 	row("mbind(BIND | MPOL_F_PRIVATE, node 3) as root",
 	    !died(status) && report->private == all);
-	printf("      numa_maps: %s\n", report->maps);
+	if (report->maps[0])
+		printf("      numa_maps: %s\n", report->maps);
 
 	title("Who could not");
 	status = attempt(bind_no_flag);
@@ -189,13 +190,11 @@ int main(int argc, char **argv)
 	long before, after, publics = 0, total;
 	char text[64];
 
-	if (argc != 4) {
-		fprintf(stderr, "usage: demo ORDINARY PRIVATE FILE\n");
+	if (argc != 2) {
+		fprintf(stderr, "usage: demo FILE\n");
 		return 2;
 	}
-	ordinary = atoi(argv[1]);
-	private = atoi(argv[2]);
-	file_name = argv[3];
+	file_name = argv[1];
 	report = mmap(NULL, PAGE, PROT_READ | PROT_WRITE,
 		      MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	if (report == MAP_FAILED) {

@@ -334,7 +334,8 @@ TEST_F_TIMEOUT(exhaustion, recovers, 200)
 
 FIXTURE(memcg)
 {
-	int priv;
+	int priv, control;
+	int nid, mode;		/* of the child's memory */
 	char dir[64], group[96];
 };
 
@@ -343,8 +344,13 @@ FIXTURE_SETUP(memcg)
 	char path[128];
 
 	self->priv = pn_private_node();
+	self->control = pn_control_node();
 	if (self->priv < 0)
 		SKIP(return, "no private node: boot with private_node=<nid>");
+	if (self->control < 0)
+		SKIP(return, "no ordinary node without CPUs");
+	self->nid = self->priv;
+	self->mode = MPOL_BIND | pn_flag();
 	ASSERT_EQ(0, pn_start_empty(self->priv));
 	snprintf(self->dir, sizeof(self->dir), "/tmp/pn_cgroup.XXXXXX");
 	ASSERT_NE(NULL, mkdtemp(self->dir));
@@ -405,6 +411,98 @@ TEST_F_TIMEOUT(memcg, limit, 200)
 	kill = strstr(events, "\noom_kill ");
 	ASSERT_NE(NULL, kill);
 	EXPECT_LT(0, atoi(kill + strlen("\noom_kill ")));
+}
+
+static int charge(struct pn_child *child, void *arg)
+{
+	FIXTURE_DATA(memcg) *self = arg;
+	char path[160], *p;
+
+	snprintf(path, sizeof(path), "%s/cgroup.procs", self->group);
+	if (pn_write_file(path, "0"))
+		return 1;
+	p = pn_map_bound(16 * MIB, self->mode, NODE_BIT(self->nid));
+	if (!p || pn_touch(p, 16 * MIB, pn_page_size(), NULL) != 16 * MIB)
+		return 2;
+	pn_hold(child);
+	return 0;
+}
+
+/* Bytes of kind on the node, or -1 */
+static long numa_stat(FIXTURE_DATA(memcg) *self, const char *kind)
+{
+	char path[160], text[8192], want[16], *line, *count;
+
+	snprintf(path, sizeof(path), "%s/memory.numa_stat", self->group);
+	if (pn_read_file(path, text, sizeof(text)))
+		return -1;
+	for (line = strtok(text, "\n"); line; line = strtok(NULL, "\n")) {
+		if (strncmp(line, kind, strlen(kind)) || line[strlen(kind)] != ' ')
+			continue;
+		snprintf(want, sizeof(want), " N%d=", self->nid);
+		count = strstr(line, want);
+		return count ? atol(count + strlen(want)) : -1;
+	}
+	return -1;
+}
+
+/* Row 54: "memory.numa_stat has the node"; charged once, and given back */
+TEST_F_TIMEOUT(memcg, accounting, 100)
+{
+	double deadline;
+	struct pn_child child;
+	char path[160];
+
+	ASSERT_EQ(0, pn_spawn(&child, charge, self));
+	ASSERT_EQ(0, pn_ready(&child, DEADLINE));
+	/* The counters are brought up to date every two seconds. */
+	deadline = pn_now() + pn_slow(10);
+	while (numa_stat(self, "anon") < (long)(16 * MIB) && pn_now() < deadline)
+		poll(NULL, 0, 50);
+	EXPECT_EQ((long)(16 * MIB), numa_stat(self, "anon"));
+	EXPECT_EQ(0, numa_stat(self, "file"));
+	snprintf(path, sizeof(path), "%s/memory.current", self->group);
+	EXPECT_LE((long)(16 * MIB), pn_read_long(path));
+	EXPECT_EQ(0, pn_reap(&child, DEADLINE));
+	deadline = pn_now() + pn_slow(10);
+	while (numa_stat(self, "anon") > 0 && pn_now() < deadline)
+		poll(NULL, 0, 50);
+	EXPECT_EQ(0, numa_stat(self, "anon"));
+}
+
+/* Rows 69, 70: "memory.reclaim" does not see the node. */
+TEST_F_TIMEOUT(memcg, proactive_reclaim, 100)
+{
+	const int nids[] = { self->control, self->priv };
+	const int modes[] = { MPOL_BIND, MPOL_BIND | pn_flag() };
+	struct pn_child child;
+	double deadline;
+	char path[160];
+	size_t i;
+
+	if (pn_swap_on(64 * MIB))
+		SKIP(return, "no zram to swap to");
+	snprintf(path, sizeof(path), "%s/memory.reclaim", self->group);
+	for (i = 0; i < ARRAY_SIZE(nids); i++) {
+		self->nid = nids[i];
+		self->mode = modes[i];
+		EXPECT_EQ(0, pn_spawn(&child, charge, self));
+		EXPECT_EQ(0, pn_ready(&child, DEADLINE));
+		pn_settle();
+		/* It fails when it cannot reclaim that much. */
+		pn_write_file(path, "16M swappiness=max");
+		pn_write_file(path, "16M swappiness=max");
+		deadline = pn_now() + pn_slow(5);
+		while (numa_stat(self, "anon") > (long)(8 * MIB) && pn_now() < deadline)
+			poll(NULL, 0, 50);
+		if (i) {
+			EXPECT_EQ((long)(16 * MIB), numa_stat(self, "anon"));
+		} else {
+			EXPECT_GT((long)(8 * MIB), numa_stat(self, "anon"));
+		}
+		EXPECT_EQ(0, pn_reap(&child, DEADLINE));
+	}
+	EXPECT_EQ(0, pn_swap_off());
 }
 
 TEST_HARNESS_MAIN

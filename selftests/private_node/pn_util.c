@@ -18,6 +18,7 @@
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
+#include <sys/swap.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 
@@ -453,6 +454,40 @@ int pn_kinds(int nid, struct pn_kinds *kinds)
 	}
 	close(fd);
 	return 0;
+}
+
+#define ZRAM		"/sys/block/zram0/"
+#define ZRAM_DEVICE	"/dev/zram0"
+
+int pn_swap_on(size_t size)
+{
+	static union {
+		char bytes[4096];
+		struct {
+			char boot[1024];
+			unsigned int version, last_page;
+		};
+	} header;
+	char text[32];
+	int fd, ret;
+
+	snprintf(text, sizeof(text), "%zu", size);
+	if (pn_page_size() != sizeof(header) || pn_write_file(ZRAM "disksize", text))
+		return -1;
+	header.version = 1;
+	header.last_page = size / sizeof(header) - 1;
+	memcpy(header.bytes + sizeof(header) - 10, "SWAPSPACE2", 10);
+	fd = open(ZRAM_DEVICE, O_WRONLY | O_CLOEXEC);
+	if (fd < 0)
+		return -1;
+	ret = write(fd, &header, sizeof(header)) != sizeof(header) || fsync(fd);
+	close(fd);
+	return ret ? -1 : swapon(ZRAM_DEVICE, 0);
+}
+
+int pn_swap_off(void)
+{
+	return swapoff(ZRAM_DEVICE) || pn_write_file(ZRAM "reset", "1");
 }
 
 double pn_now(void)

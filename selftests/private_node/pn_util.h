@@ -113,6 +113,10 @@ int pn_read_file(const char *path, char *buf, size_t size);
 int pn_write_file(const char *path, const char *text);
 long pn_read_long(const char *path);
 
+/* Swap space in compressed memory. 0, or -1 when there is no zram. */
+int pn_swap_on(size_t size);
+int pn_swap_off(void);
+
 /* Children */
 struct pn_child {
 	pid_t pid;
