@@ -491,7 +491,7 @@ TEST_F(mapping, shared_refused)
 {
 	size_t len = MIB;
 	int fd = memfd_create("pn", MFD_CLOEXEC), mode;
-	unsigned long mask;
+	unsigned long mask, control = NODE_BIT(self->control);
 	char *shared, *memfd, *cow;
 
 	ASSERT_LE(0, fd);
@@ -511,8 +511,11 @@ TEST_F(mapping, shared_refused)
 	EXPECT_EQ(MPOL_DEFAULT, mode);
 	ASSERT_EQ(0, pn_get_mempolicy(&mode, &mask, memfd, MPOL_F_ADDR));
 	EXPECT_EQ(MPOL_DEFAULT, mode);
-	/* The control: a private mapping of the same file has anonymous copies. */
-	EXPECT_EQ(0, pn_mbind(cow, len, MPOL_BIND | pn_flag(), &self->privs, 0));
+	/* A policy for a private mapping of it would be one of the file, too. */
+	EXPECT_EQ(-1, pn_mbind(cow, len, MPOL_BIND | MPOL_F_PRIVATE, &self->privs, 0));
+	EXPECT_EQ(EINVAL, errno);
+	/* The control: an ordinary policy is one of the file. */
+	EXPECT_EQ(0, pn_mbind(cow, len, MPOL_BIND, &control, 0));
 	munmap(shared, len);
 	munmap(memfd, len);
 	munmap(cow, len);

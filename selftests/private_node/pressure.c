@@ -288,6 +288,16 @@ TEST_F_TIMEOUT(exhausted, zone_reclaim, 300)
 	EXPECT_EQ(0, pn_write_file("/proc/sys/vm/zone_reclaim_mode", mode == 7 ? "7" : "0"));
 }
 
+/* More page cache than the ordinary node has room for has to be reclaimed. */
+static int read_on_control(struct pn_child *child, void *arg)
+{
+	unsigned long mask = NODE_BIT(pn_control_node());
+
+	if (pn_set_mempolicy(MPOL_BIND, &mask))
+		return 2;
+	return run_job(child, arg);
+}
+
 /* Row 69: after all of that (and some more reading) nobody has scanned the node. */
 TEST_F_TIMEOUT(exhausted, never_scanned, 120)
 {
@@ -302,6 +312,8 @@ TEST_F_TIMEOUT(exhausted, never_scanned, 120)
 
 	EXPECT_EQ(0, pn_run(run_job, &job, 100));
 	/* The control */
+	job.size = 2 * CONTROL_ROOM;
+	EXPECT_EQ(0, pn_run(read_on_control, &job, 100));
 	EXPECT_LT(0, pn_node_vmstat(self->control, "pgscan_kswapd") +
 		  pn_node_vmstat(self->control, "pgscan_direct"));
 	for (i = 0; i < ARRAY_SIZE(names); i++) {
