@@ -10,7 +10,6 @@ import shutil
 import tarfile
 import tempfile
 
-import gitseries
 import importer
 import mail
 import series

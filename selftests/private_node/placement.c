@@ -49,7 +49,7 @@ FIXTURE_SETUP(placement)
 		SKIP(return, "no ordinary node without CPUs");
 	ASSERT_EQ(0, pn_start_empty(self->priv));
 	self->privs = NODE_BIT(self->priv);
-	self->len = 16 * MIB;
+	self->len = 8 * MIB;
 	self->mem = pn_map_bound(self->len, variant->mode | pn_flag(), self->privs);
 	ASSERT_NE(NULL, self->mem);
 	madvise(self->mem, self->len, MADV_NOHUGEPAGE);

@@ -277,8 +277,8 @@ size_t pn_touch(char *addr, size_t size, size_t step, struct pn_fault *fault)
 int pn_zones(int nid, struct pn_zones *zones)
 {
 	FILE *file = fopen("/proc/zoneinfo", "re");
-	unsigned long boost = 0, spanned = 0, present = 0, value;
-	bool mine = false, seen = false;
+	unsigned long boost = 0, min = 0, high = 0, spanned = 0, present = 0, value;
+	bool mine = false, seen = false, movable = false;
 	char line[256], name[64];
 
 	memset(zones, 0, sizeof(*zones));
@@ -287,8 +287,9 @@ int pn_zones(int nid, struct pn_zones *zones)
 	while (fgets(line, sizeof(line), file)) {
 		int node;
 
-		if (sscanf(line, "Node %d, zone", &node) == 1) {
+		if (sscanf(line, "Node %d, zone %63s", &node, name) == 2) {
 			mine = node == nid;
+			movable = !strcmp(name, "Movable");
 			present = 0;
 			seen |= mine;
 			continue;
@@ -306,14 +307,19 @@ int pn_zones(int nid, struct pn_zones *zones)
 			boost = value;
 		} else if (!strcmp(name, "min")) {
 			/* A boosted watermark is shown with its boost. */
-			zones->min += value - boost;
+			min = value - boost;
 		} else if (!strcmp(name, "high") && !present) {
-			zones->high += value;
+			high = value;
 		} else if (!strcmp(name, "spanned")) {
 			spanned = value;
 		} else if (!strcmp(name, "present")) {
 			present = value;
 			zones->present += value;
+			/* Zones without memory have watermarks, too. */
+			if (present && !movable)
+				zones->min += min;
+			if (present)
+				zones->high += high;
 		} else if (!strcmp(name, "managed")) {
 			zones->managed += value;
 		} else if (!strcmp(name, "count") && present) {
@@ -522,6 +528,19 @@ int pn_start_empty(int nid)
 	return pn_kinds(nid, &first_kinds);
 }
 
+static int kinds_since_start(int nid, struct pn_kinds *kinds)
+{
+	if (pn_kinds(nid, kinds))
+		return -1;
+	kinds->anon -= first_kinds.anon;
+	kinds->slab -= first_kinds.slab;
+	kinds->pgtable -= first_kinds.pgtable;
+	kinds->file -= first_kinds.file;
+	kinds->hugetlb -= first_kinds.hugetlb;
+	kinds->other -= first_kinds.other;
+	return 0;
+}
+
 int pn_wait_only_anon(int nid, unsigned long max)
 {
 	double deadline = pn_now() + (pn_forced() ? 1 : pn_slow(5));
@@ -531,23 +550,22 @@ int pn_wait_only_anon(int nid, unsigned long max)
 	/* Pages that are just being freed take a moment to arrive. */
 	do {
 		used = pn_used(nid);
-		if (used < 0 || pn_kinds(nid, &kinds)) {
-			pn_note("cannot read the state of node %d", nid);
-			return -1;
-		}
+		if (used < 0)
+			break;
 		used -= first_used;
-		kinds.anon -= first_kinds.anon;
-		kinds.slab -= first_kinds.slab;
-		kinds.pgtable -= first_kinds.pgtable;
-		kinds.file -= first_kinds.file;
-		kinds.hugetlb -= first_kinds.hugetlb;
-		kinds.other -= first_kinds.other;
-		if (used == kinds.anon && used <= (long)max &&
-		    !kinds.slab && !kinds.pgtable && !kinds.file &&
-		    !kinds.hugetlb && !kinds.other)
+		/* No need for the long look at each page */
+		if (!used)
+			return 0;
+		if (max && used <= (long)max && !kinds_since_start(nid, &kinds) &&
+		    used == kinds.anon && !kinds.slab && !kinds.pgtable &&
+		    !kinds.file && !kinds.hugetlb && !kinds.other)
 			return 0;
 		poll(NULL, 0, 20);
 	} while (pn_now() < deadline);
+	if (kinds_since_start(nid, &kinds)) {
+		pn_note("cannot read the state of node %d", nid);
+		return -1;
+	}
 	pn_note("node %d: %ld pages in use, expected only anonymous ones, at most %lu", nid,
 		used, max);
 	pn_note("  anonymous %ld slab %ld page table %ld file %ld hugetlb %ld other compound %ld",

@@ -75,6 +75,7 @@ struct pn_fault {
 size_t pn_touch(char *addr, size_t size, size_t step, struct pn_fault *fault);
 
 /* Oracles */
+/* Pages. The sum of min is without ZONE_MOVABLE, whose share is another. */
 struct pn_zones {
 	unsigned long present, managed, free, pcp, min, high;
 	unsigned long start_pfn, end_pfn;
