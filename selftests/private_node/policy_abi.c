@@ -490,9 +490,9 @@ TEST_F(mapping, mems_allowed)
 TEST_F(mapping, shared_refused)
 {
 	size_t len = MIB;
-	int fd = memfd_create("pn", MFD_CLOEXEC), mode;
+	int fd = memfd_create("pn", MFD_CLOEXEC), mode, exe;
 	unsigned long mask, control = NODE_BIT(self->control);
-	char *shared, *memfd, *cow;
+	char *shared, *memfd, *cow, *text;
 
 	ASSERT_LE(0, fd);
 	ASSERT_EQ(0, ftruncate(fd, len));
@@ -514,6 +514,16 @@ TEST_F(mapping, shared_refused)
 	/* A policy for a private mapping of it would be one of the file, too. */
 	EXPECT_EQ(-1, pn_mbind(cow, len, MPOL_BIND | MPOL_F_PRIVATE, &self->privs, 0));
 	EXPECT_EQ(EINVAL, errno);
+	/* A shared mapping that may not be written is shared all the same. */
+	exe = open("/bin/sh", O_RDONLY | O_CLOEXEC);
+	ASSERT_LE(0, exe);
+	text = mmap(NULL, pn_page_size(), PROT_READ, MAP_SHARED, exe, 0);
+	ASSERT_NE(MAP_FAILED, text);
+	EXPECT_EQ(-1, pn_mbind(text, pn_page_size(), MPOL_BIND | MPOL_F_PRIVATE,
+			       &self->privs, 0));
+	EXPECT_EQ(EINVAL, errno);
+	munmap(text, pn_page_size());
+	close(exe);
 	/* The control: an ordinary policy is one of the file. */
 	EXPECT_EQ(0, pn_mbind(cow, len, MPOL_BIND, &control, 0));
 	munmap(shared, len);
