@@ -91,11 +91,13 @@ def _leak(kernel, folder):
     work = os.path.join(common.BUILD, "tmp", "leak")
     shutil.rmtree(work, ignore_errors=True)
     shutil.copytree(os.path.join(common.TOP, "qemu", "leak"), work)
-    # pylint: disable=protected-access
-    argv, env = kernels._make(kernel, f"{common.B}/kernel/{kernel}", [
-        "-s", f"M={common.B}/tmp/leak", "KBUILD_MODPOST_WARN=1", "modules"])
     log = os.path.join(work, "build.log")
-    common.run(argv, log=log, env=env, what="building qemu/leak")
+    for targets in (["modules_prepare"],
+                    [f"M={common.B}/tmp/leak", "KBUILD_MODPOST_WARN=1",
+                     "modules"]):
+        argv, env = kernels.make_command(
+            kernel, f"{common.B}/kernel/{kernel}", ["-s"] + targets)
+        common.run(argv, log=log, env=env, what="building qemu/leak")
     shutil.copy(os.path.join(work, "leak.ko"), folder)
 
 
