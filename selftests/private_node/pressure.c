@@ -155,7 +155,7 @@ FIXTURE_VARIANT_ADD(pressure, sockets) {
 };
 
 FIXTURE_VARIANT_ADD(pressure, files) {
-	.work = pn_work_files, .size = 80 * MIB, .least = 1024,
+	.work = pn_work_files, .size = 40 * MIB, .least = 1024,
 };
 
 FIXTURE_VARIANT_ADD(pressure, pipes) {
@@ -163,7 +163,7 @@ FIXTURE_VARIANT_ADD(pressure, pipes) {
 };
 
 FIXTURE_VARIANT_ADD(pressure, processes) {
-	.work = pn_work_processes, .size = 48 * MIB, .least = 512,
+	.work = pn_work_processes, .size = 24 * MIB, .least = 512,
 };
 
 FIXTURE_SETUP(pressure)
