@@ -62,9 +62,10 @@ def _outside(path):
     return BUILD + path[len(B):] if path.startswith(B + "/") else path
 
 
-def make_command(kernel, obj, args):
-    """Argument list and environment for make in a kernel tree: whoever runs
-    make there must use these, or the next build starts over."""
+def make_command(kernel, obj, args, tree=None):
+    """Argument list and environment for make in a kernel tree (default: that
+    of KERNEL): whoever runs make there must use these, or the next build
+    starts over."""
     env = dict(os.environ, **ENVIRONMENT)
     binds = []
     if env.get("CCACHE_DIR"):
@@ -77,7 +78,7 @@ def make_command(kernel, obj, args):
     # not what a make above us may have set for itself
     for name in ("MAKEFLAGS", "MAKELEVEL", "MFLAGS"):
         env.pop(name, None)
-    argv = ["make", "-C", source(kernel), f"O={obj}",
+    argv = ["make", "-C", tree or source(kernel), f"O={obj}",
             f"-j{os.cpu_count()}"]
     if have_ccache:
         argv.append("CC=ccache gcc")
