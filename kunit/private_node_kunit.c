@@ -165,6 +165,94 @@ static void private_node_test_parse_limit(struct kunit *test)
 }
 
 /*
+ * Row 129: lists of capabilities, and which go together.
+ */
+struct caps_case {
+	const char *list;
+	int ret;
+	unsigned int caps;
+};
+
+static const struct caps_case caps_cases[] = {
+	{ "reclaim", 0, PRIVATE_NODE_RECLAIM },
+	{ "migrate", 0, PRIVATE_NODE_MIGRATE },
+	{ "compaction", 0, PRIVATE_NODE_COMPACTION },
+	{ "pin", 0, PRIVATE_NODE_PIN },
+	{ "offline", 0, PRIVATE_NODE_OFFLINE },
+	{ "merge", 0, PRIVATE_NODE_MERGE },
+	{ "collapse", 0, PRIVATE_NODE_COLLAPSE },
+	{ "balancing,migrate", 0, PRIVATE_NODE_BALANCING | PRIVATE_NODE_MIGRATE },
+	{ "reclaim,damon", 0, PRIVATE_NODE_RECLAIM | PRIVATE_NODE_DAMON },
+	{ "pin,pin", 0, PRIVATE_NODE_PIN },
+	{ "pin\n", 0, PRIVATE_NODE_PIN },
+	{ "balancing", -EINVAL },
+	{ "damon", -EINVAL },
+	{ "damon,migrate", -EINVAL },
+	{ "", -EINVAL },
+	{ "\n", -EINVAL },
+	{ "all", -EINVAL },
+	{ "Pin", -EINVAL },
+	{ "pi", -EINVAL },
+	{ "pinn", -EINVAL },
+	{ ",pin", -EINVAL },
+	{ "pin,", -EINVAL },
+	{ "pin,,offline", -EINVAL },
+	{ "pin, offline", -EINVAL },
+	{ "pin\noffline", -EINVAL },
+	{ "demotion", -EINVAL },
+};
+
+static void caps_case_desc(const struct caps_case *c, char *desc)
+{
+	snprintf(desc, KUNIT_PARAM_DESC_SIZE, "'%s'", c->list);
+	strreplace(desc, '\n', '|');
+}
+
+KUNIT_ARRAY_PARAM(caps, caps_cases, caps_case_desc);
+
+static void private_node_test_parse_caps(struct kunit *test)
+{
+	const struct caps_case *c = test->param_value;
+	unsigned int caps = ~0U;
+
+	KUNIT_EXPECT_EQ(test, private_node_parse_caps(c->list, &caps), c->ret);
+	KUNIT_EXPECT_EQ(test, caps, c->ret ? ~0U : c->caps);
+}
+
+static void private_node_test_check_caps(struct kunit *test)
+{
+	unsigned int caps, again;
+	char text[PRIVATE_NODE_CAPS_LEN];
+	int good = 0, len;
+
+	for (caps = 0; caps < BIT(PRIVATE_NODE_NR_CAPS); caps++) {
+		bool wanted = true;
+
+		if ((caps & PRIVATE_NODE_BALANCING) && !(caps & PRIVATE_NODE_MIGRATE))
+			wanted = false;
+		if ((caps & PRIVATE_NODE_DAMON) && !(caps & PRIVATE_NODE_RECLAIM))
+			wanted = false;
+		if (private_node_check_caps(caps) != (wanted ? 0 : -EINVAL))
+			KUNIT_FAIL(test, "capabilities %#x", caps);
+
+		/* What is printed reads the same again, and always fits */
+		len = private_node_print_caps(text, sizeof(text), caps);
+		KUNIT_EXPECT_EQ(test, len, strlen(text));
+		KUNIT_EXPECT_LT(test, len, sizeof(text) - 1);
+		if (!wanted || !caps)
+			continue;
+		good++;
+		KUNIT_EXPECT_EQ(test, private_node_parse_caps(text, &again), 0);
+		KUNIT_EXPECT_EQ(test, again, caps);
+	}
+	/* Of each pair three of the four combinations, less the empty set */
+	KUNIT_EXPECT_EQ(test, good, 3 * 3 * 32 - 1);
+	KUNIT_EXPECT_EQ(test, private_node_check_caps(BIT(PRIVATE_NODE_NR_CAPS)), -EINVAL);
+	KUNIT_EXPECT_EQ(test, private_node_check_caps(BIT(31)), -EINVAL);
+	KUNIT_EXPECT_EQ(test, private_node_caps(0), 0);
+}
+
+/*
  * Rows 1 to 3: the states.
  */
 static void private_node_test_states(struct kunit *test)
@@ -946,6 +1034,8 @@ static void private_node_test_task_policy(struct kunit *test)
 static struct kunit_case private_node_cases[] = {
 	KUNIT_CASE_PARAM(private_node_test_parse, parse_gen_params),
 	KUNIT_CASE(private_node_test_parse_limit),
+	KUNIT_CASE_PARAM(private_node_test_parse_caps, caps_gen_params),
+	KUNIT_CASE(private_node_test_check_caps),
 	KUNIT_CASE(private_node_test_states),
 	KUNIT_CASE(private_node_test_zonelists),
 	KUNIT_CASE(private_node_test_fallback_order),
