@@ -1,0 +1,706 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Each service of the memory management against a private node: it acts if the
+ * node has the capability, and then as on an ordinary node; if not, it does
+ * nothing and says so where it can. Which of both is to be seen depends on
+ * what the node was given (private_node=<nid>:<capabilities>).
+ */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/mount.h>
+#include <sys/prctl.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/uio.h>
+#include <sys/wait.h>
+#include <linux/io_uring.h>
+
+#include "pn_util.h"
+#include "kselftest_harness.h"
+
+#define HUGE_SIZE	(2 * MIB)
+#define KSM		"/sys/kernel/mm/ksm/"
+#define PATTERN		0x5a
+
+#ifndef MADV_COLLAPSE
+#define MADV_COLLAPSE	25
+#endif
+
+/* Does the private node have this capability? */
+static bool has(int nid, const char *cap)
+{
+	char path[100], caps[200], *word, *rest = caps;
+
+	snprintf(path, sizeof(path), PN_NODE_DIR "/node%d/private/capabilities", nid);
+	if (pn_read_file(path, caps, sizeof(caps)) < 0)
+		return false;
+	while ((word = strsep(&rest, ",\n")))
+		if (!strcmp(word, cap))
+			return true;
+	return false;
+}
+
+/* Pages of the mapping that are on the node, or -1. */
+static long on_node(char *p, size_t len, int nid)
+{
+	long count[PN_MAXNODE];
+
+	return pn_count_nodes(p, len, count) < 0 ? -1 : count[nid];
+}
+
+/* A mapping on a node, private or not, that was written to. */
+static char *filled(int nid, int priv, size_t len)
+{
+	int mode = MPOL_BIND | (nid == priv ? pn_flag() : 0);
+	char *p = pn_map_bound(len, mode, NODE_BIT(nid));
+
+	if (!p || pn_touch(p, len, pn_page_size(), NULL) != len)
+		return NULL;
+	pn_settle();
+	return p;
+}
+
+FIXTURE(services)
+{
+	int priv, control, cpu;
+	bool swap;
+};
+
+FIXTURE_SETUP(services)
+{
+	self->priv = pn_private_node();
+	self->control = pn_control_node();
+	self->cpu = pn_cpu_node();
+	if (self->priv < 0)
+		SKIP(return, "no private node: boot with private_node=<nid>");
+	if (self->control < 0)
+		SKIP(return, "no ordinary node without CPUs");
+	ASSERT_EQ(0, pn_start_empty(self->priv));
+}
+
+FIXTURE_TEARDOWN(services)
+{
+	if (self->priv < 0 || self->control < 0)
+		return;
+	if (self->swap) {
+		EXPECT_EQ(0, pn_swap_off());
+	}
+	EXPECT_EQ(0, pn_wait_empty(self->priv));
+}
+
+/* Rows 70, 132: MADV_PAGEOUT; what comes back is as it was. */
+TEST_F_TIMEOUT(services, pageout, 120)
+{
+	size_t i, len = 8 * MIB;
+	long pages = len / pn_page_size();
+	char *p;
+
+	ASSERT_EQ(0, pn_swap_on(64 * MIB));
+	self->swap = true;
+
+	p = filled(self->control, self->priv, len);
+	ASSERT_NE(NULL, p);
+	ASSERT_EQ(0, madvise(p, len, MADV_PAGEOUT));
+	EXPECT_GT(pages / 2, on_node(p, len, self->control));
+	munmap(p, len);
+
+	p = filled(self->priv, self->priv, len);
+	ASSERT_NE(NULL, p);
+	for (i = 0; i < len; i += pn_page_size())
+		p[i + 100] = i / pn_page_size() % 251;
+	pn_settle();
+	ASSERT_EQ(0, madvise(p, len, MADV_PAGEOUT));
+	if (has(self->priv, "reclaim")) {
+		EXPECT_GT(pages / 2, on_node(p, len, self->priv));
+	} else {
+		EXPECT_EQ(pages, on_node(p, len, self->priv));
+	}
+	for (i = 0; i < len; i += pn_page_size())
+		ASSERT_EQ((char)(i / pn_page_size() % 251), p[i + 100]);
+	munmap(p, len);
+}
+
+/* Row 70: MADV_FREE marks nothing. */
+TEST_F(services, lazyfree)
+{
+	size_t len = 4 * MIB;
+	long pages = len / pn_page_size(), before;
+	char *p = filled(self->control, self->priv, len);
+
+	ASSERT_NE(NULL, p);
+	before = pn_vmstat("pglazyfree");
+	ASSERT_EQ(0, madvise(p, len, MADV_FREE));
+	/* Some wait in a batch of the CPU */
+	pages -= 64;
+	EXPECT_LE(pages, pn_vmstat("pglazyfree") - before);
+	munmap(p, len);
+
+	p = filled(self->priv, self->priv, len);
+	ASSERT_NE(NULL, p);
+	before = pn_vmstat("pglazyfree");
+	ASSERT_EQ(0, madvise(p, len, MADV_FREE));
+	if (has(self->priv, "reclaim")) {
+		EXPECT_LE(pages, pn_vmstat("pglazyfree") - before);
+	} else {
+		EXPECT_EQ(0, pn_vmstat("pglazyfree") - before);
+	}
+	munmap(p, len);
+}
+
+/* Row 70: the reclaim file of the node */
+TEST_F_TIMEOUT(services, node_reclaim, 120)
+{
+	size_t len = 32 * MIB;
+	long pages = len / pn_page_size();
+	char path[100], *p;
+
+	ASSERT_EQ(0, pn_swap_on(64 * MIB));
+	self->swap = true;
+	p = filled(self->priv, self->priv, len);
+	ASSERT_NE(NULL, p);
+	snprintf(path, sizeof(path), PN_NODE_DIR "/node%d/reclaim", self->priv);
+	if (has(self->priv, "reclaim")) {
+		EXPECT_EQ(0, pn_write_file(path, "16M swappiness=max"));
+		EXPECT_GT(pages - (long)(8 * MIB) / pn_page_size(),
+			  on_node(p, len, self->priv));
+	} else {
+		EXPECT_EQ(-1, pn_write_file(path, "16M swappiness=max"));
+		EXPECT_EQ(EAGAIN, errno);
+		EXPECT_EQ(pages, on_node(p, len, self->priv));
+	}
+	munmap(p, len);
+}
+
+/*
+ * Rows 45, 132: a mapping larger than the node fits if there is swap space, and
+ * public memory has no part in it; else there is SIGBUS.
+ */
+TEST_F_TIMEOUT(services, overcommitted, 600)
+{
+	long before = pn_node_vmstat(self->control, "pgsteal_direct") +
+		      pn_node_vmstat(self->control, "pgsteal_kswapd");
+	long kills = pn_vmstat("oom_kill");
+	size_t len, done, i, wrong = 0;
+	struct pn_zones zones;
+	struct pn_fault fault;
+	char *p, *rest;
+
+	ASSERT_EQ(0, pn_swap_on(512 * MIB));
+	self->swap = true;
+	ASSERT_EQ(0, pn_zones(self->priv, &zones));
+	/* Huge pages to get most of it quickly */
+	len = (zones.free * pn_page_size() - 16 * MIB) & ~(HUGE_SIZE - 1);
+	p = pn_map_bound(len, MPOL_BIND | pn_flag(), NODE_BIT(self->priv));
+	ASSERT_NE(NULL, p);
+	madvise(p, len, MADV_HUGEPAGE);
+	ASSERT_EQ(len, pn_touch(p, len, HUGE_SIZE, NULL));
+	rest = pn_map_bound(48 * MIB, MPOL_BIND | pn_flag(), NODE_BIT(self->priv));
+	ASSERT_NE(NULL, rest);
+	done = pn_touch(rest, 48 * MIB, pn_page_size(), &fault);
+	if (has(self->priv, "reclaim")) {
+		EXPECT_EQ(48 * MIB, done);
+		EXPECT_LT(0, pn_node_vmstat(self->priv, "pgsteal_direct") +
+			  pn_node_vmstat(self->priv, "pgsteal_kswapd"));
+		for (i = 0; i < done; i += pn_page_size())
+			wrong += *(unsigned long *)(rest + i) != (unsigned long)(rest + i);
+		EXPECT_EQ(0, wrong);
+	} else {
+		EXPECT_GT(48 * MIB, done);
+		EXPECT_EQ(SIGBUS, fault.sig);
+		EXPECT_EQ(0, pn_node_vmstat(self->priv, "pgscan_direct"));
+	}
+	EXPECT_EQ(before, pn_node_vmstat(self->control, "pgsteal_direct") +
+		  pn_node_vmstat(self->control, "pgsteal_kswapd"));
+	EXPECT_EQ(kills, pn_vmstat("oom_kill"));
+	munmap(p, len);
+	munmap(rest, 48 * MIB);
+}
+
+static long move_range(char *addr, size_t len, int nid, int *status, int flags)
+{
+	long i, pages = len / pn_page_size(), ret = -1;
+	void **list = calloc(pages, sizeof(*list));
+	int *nodes = calloc(pages, sizeof(*nodes));
+
+	if (list && nodes) {
+		for (i = 0; i < pages; i++) {
+			list[i] = addr + i * pn_page_size();
+			nodes[i] = nid;
+			status[i] = -1000;
+		}
+		ret = pn_move_pages(0, pages, list, nodes, status, flags);
+	}
+	free(list);
+	free(nodes);
+	return ret;
+}
+
+/* Rows 43, 132: move_pages(2) to and from the node */
+TEST_F(services, move_pages)
+{
+	size_t len = 64 * pn_page_size();
+	int status[64];
+	char *p = filled(self->control, self->priv, len), *q;
+
+	ASSERT_NE(NULL, p);
+	ASSERT_EQ(0, move_range(p, len, self->cpu, status, MPOL_MF_MOVE));
+	EXPECT_EQ(64, on_node(p, len, self->cpu));
+
+	q = filled(self->priv, self->priv, len);
+	ASSERT_NE(NULL, q);
+	if (has(self->priv, "migrate")) {
+		EXPECT_EQ(0, move_range(p, len, self->priv, status, MPOL_MF_MOVE));
+		EXPECT_EQ(64, on_node(p, len, self->priv));
+		EXPECT_EQ(self->priv, status[63]);
+		EXPECT_EQ(0, move_range(q, len, self->cpu, status, MPOL_MF_MOVE));
+		EXPECT_EQ(64, on_node(q, len, self->cpu));
+	} else {
+		EXPECT_EQ(-1, move_range(p, len, self->priv, status, MPOL_MF_MOVE));
+		EXPECT_EQ(ENODEV, errno);
+		EXPECT_EQ(64, on_node(p, len, self->cpu));
+		move_range(q, len, self->cpu, status, MPOL_MF_MOVE);
+		EXPECT_EQ(64, on_node(q, len, self->priv));
+	}
+	munmap(p, len);
+	munmap(q, len);
+}
+
+/* Decision 8: page cache does not move there, capability or not. */
+TEST_F(services, move_page_cache)
+{
+	size_t len = 16 * pn_page_size();
+	int status[16], fd = memfd_create("pn", 0);
+	char *p;
+
+	ASSERT_LE(0, fd);
+	ASSERT_EQ(0, ftruncate(fd, len));
+	p = mmap(NULL, len, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	ASSERT_NE(MAP_FAILED, p);
+	ASSERT_EQ(len, pn_touch(p, len, pn_page_size(), NULL));
+	move_range(p, len, self->control, status, MPOL_MF_MOVE);
+	EXPECT_EQ(16, on_node(p, len, self->control));
+	if (has(self->priv, "migrate")) {
+		move_range(p, len, self->priv, status, MPOL_MF_MOVE);
+		EXPECT_EQ(-EACCES, status[0]);
+	} else {
+		EXPECT_EQ(-1, move_range(p, len, self->priv, status, MPOL_MF_MOVE));
+		EXPECT_EQ(ENODEV, errno);
+	}
+	EXPECT_EQ(16, on_node(p, len, self->control));
+	munmap(p, len);
+	close(fd);
+}
+
+static int move_without_right(struct pn_child *child, void *arg)
+{
+	size_t len = 16 * pn_page_size();
+	int *nodes = arg, status[16];
+	char *p = filled(nodes[1], nodes[0], len);
+
+	if (!p)
+		return 1;
+	/* CAP_SYS_NICE */
+	if (pn_drop_cap(23))
+		return 2;
+	if (move_range(p, len, nodes[0], status, MPOL_MF_MOVE) != -1)
+		return 3;
+	if (errno != EACCES)
+		return 4;
+	if (pn_migrate_pages(0, NODE_BIT(nodes[1]), NODE_BIT(nodes[0])) != -1)
+		return 5;
+	return errno == EACCES ? 0 : 6;
+}
+
+/* "EACCES without the grant" */
+TEST_F(services, move_without_right)
+{
+	int nodes[2] = { self->priv, self->control };
+	int status;
+
+	if (!has(self->priv, "migrate")) {
+		/* ENODEV comes first, see move_pages */
+		return;
+	}
+	status = pn_run(move_without_right, nodes, 30);
+	EXPECT_EQ(0, status) TH_LOG("exit status %d", WEXITSTATUS(status));
+}
+
+/* Row 43: migrate_pages(2) to and from the node */
+TEST_F(services, migrate_pages)
+{
+	size_t len = 64 * pn_page_size();
+	char *p = filled(self->control, self->priv, len), *q;
+
+	ASSERT_NE(NULL, p);
+	ASSERT_LE(0, pn_migrate_pages(0, NODE_BIT(self->control), NODE_BIT(self->cpu)));
+	EXPECT_EQ(64, on_node(p, len, self->cpu));
+	munmap(p, len);
+
+	p = filled(self->control, self->priv, len);
+	ASSERT_NE(NULL, p);
+	q = filled(self->priv, self->priv, len);
+	ASSERT_NE(NULL, q);
+	if (has(self->priv, "migrate")) {
+		EXPECT_LE(0, pn_migrate_pages(0, NODE_BIT(self->priv), NODE_BIT(self->cpu)));
+		EXPECT_EQ(64, on_node(q, len, self->cpu));
+		EXPECT_LE(0, pn_migrate_pages(0, NODE_BIT(self->control),
+					      NODE_BIT(self->priv)));
+		EXPECT_EQ(64, on_node(p, len, self->priv));
+	} else {
+		EXPECT_EQ(-1, pn_migrate_pages(0, NODE_BIT(self->control),
+					       NODE_BIT(self->priv)));
+		EXPECT_EQ(ENODEV, errno);
+		EXPECT_EQ(64, on_node(p, len, self->control));
+		pn_migrate_pages(0, NODE_BIT(self->priv), NODE_BIT(self->cpu));
+		EXPECT_EQ(64, on_node(q, len, self->priv));
+	}
+	munmap(p, len);
+	munmap(q, len);
+}
+
+/* Row 44: mbind(MPOL_MF_MOVE) out of the node */
+TEST_F(services, mbind_move)
+{
+	size_t len = 64 * pn_page_size();
+	unsigned long cpus = NODE_BIT(self->cpu), privs = NODE_BIT(self->priv);
+	char *p = filled(self->priv, self->priv, len);
+
+	ASSERT_NE(NULL, p);
+	if (has(self->priv, "migrate")) {
+		EXPECT_EQ(0, pn_mbind(p, len, MPOL_BIND, &cpus, MPOL_MF_MOVE | MPOL_MF_STRICT));
+		EXPECT_EQ(64, on_node(p, len, self->cpu));
+		EXPECT_EQ(0, pn_mbind(p, len, MPOL_BIND | pn_flag(), &privs,
+				      MPOL_MF_MOVE | MPOL_MF_STRICT));
+		EXPECT_EQ(64, on_node(p, len, self->priv));
+	} else {
+		EXPECT_EQ(-1, pn_mbind(p, len, MPOL_BIND, &cpus,
+				       MPOL_MF_MOVE | MPOL_MF_STRICT));
+		EXPECT_EQ(EIO, errno);
+		EXPECT_EQ(64, on_node(p, len, self->priv));
+	}
+	munmap(p, len);
+}
+
+/* Rows 85, 86: compaction by request looks at the node, and stays in it. */
+TEST_F_TIMEOUT(services, compact, 120)
+{
+	size_t len = 16 * MIB;
+	long pages = len / pn_page_size(), before;
+	char path[100], *p = filled(self->priv, self->priv, len);
+	size_t i;
+
+	ASSERT_NE(NULL, p);
+	/* Holes for the free scanner, pages for the other */
+	for (i = 0; i < len; i += 2 * pn_page_size())
+		madvise(p + i, pn_page_size(), MADV_DONTNEED);
+	pn_settle();
+	before = pn_vmstat("compact_migrate_scanned");
+	snprintf(path, sizeof(path), PN_NODE_DIR "/node%d/compact", self->priv);
+	ASSERT_EQ(0, pn_write_file(path, "1"));
+	if (has(self->priv, "compaction")) {
+		EXPECT_LT(0, pn_vmstat("compact_migrate_scanned") - before);
+	} else {
+		EXPECT_EQ(0, pn_vmstat("compact_migrate_scanned") - before);
+	}
+	EXPECT_EQ(pages / 2, on_node(p, len, self->priv));
+	munmap(p, len);
+
+	/* The control: the same for an ordinary node */
+	p = filled(self->control, self->priv, len);
+	ASSERT_NE(NULL, p);
+	before = pn_vmstat("compact_migrate_scanned");
+	snprintf(path, sizeof(path), PN_NODE_DIR "/node%d/compact", self->control);
+	ASSERT_EQ(0, pn_write_file(path, "1"));
+	EXPECT_LT(0, pn_vmstat("compact_migrate_scanned") - before);
+	munmap(p, len);
+}
+
+struct hints {
+	int nid, priv;
+	double seconds;		/* at most; how long it took */
+};
+
+/* 0: balancing has moved pages from the node, 1: it has not, else an error */
+static int hint_faults(struct hints *hints)
+{
+	size_t len = 4 * MIB;
+	long pages = len / pn_page_size(), before;
+	double start = pn_now();
+	char *p = filled(hints->nid, hints->priv, len);
+
+	/* Balancing keeps off memory that is bound. */
+	if (!p || pn_mbind(p, len, MPOL_DEFAULT, NULL, 0))
+		return 2;
+	before = pn_vmstat("numa_hint_faults");
+	while (pn_now() < start + hints->seconds) {
+		pn_touch(p, len, pn_page_size(), NULL);
+		if (on_node(p, len, hints->nid) < pages)
+			break;
+	}
+	hints->seconds = pn_now() - start;
+	if (on_node(p, len, hints->nid) < pages)
+		return pn_vmstat("numa_hint_faults") > before ? 0 : 3;
+	return 1;
+}
+
+static int balance(struct pn_child *child, void *arg)
+{
+	int *nodes = arg;
+	struct hints hints = { nodes[0], nodes[1], pn_slow(20) };
+
+	pn_pin(0);
+	if (hint_faults(&hints))
+		return 2;
+	/* Three times as long as the control took, in the same task */
+	hints.nid = nodes[1];
+	hints.seconds = 3 * hints.seconds + 1;
+	return hint_faults(&hints);
+}
+
+/* Row 82: no hinting faults for, and no migration of, what is on the node */
+TEST_F_TIMEOUT(services, balancing, 300)
+{
+	int nodes[2] = { self->control, self->priv }, status;
+
+	ASSERT_EQ(0, pn_write_file("/proc/sys/kernel/numa_balancing", "1"));
+	pn_write_file("/sys/kernel/debug/sched/numa_balancing/scan_delay_ms", "100");
+	pn_write_file("/sys/kernel/debug/sched/numa_balancing/scan_period_min_ms", "100");
+	status = pn_run(balance, nodes, 200);
+	EXPECT_TRUE(WIFEXITED(status));
+	EXPECT_EQ(has(self->priv, "balancing") ? 0 : 1, WEXITSTATUS(status));
+	EXPECT_EQ(0, pn_write_file("/proc/sys/kernel/numa_balancing", "0"));
+}
+
+/* Registers memory as a fixed buffer: a long-term pin. */
+static int pin(char *p, size_t len)
+{
+	struct io_uring_params params = { };
+	struct iovec iov = { p, len };
+	int fd = syscall(__NR_io_uring_setup, 4, &params), ret;
+
+	if (fd < 0)
+		return -errno;
+	ret = syscall(__NR_io_uring_register, fd, IORING_REGISTER_BUFFERS, &iov, 1);
+	ret = ret ? -errno : 0;
+	close(fd);
+	return ret;
+}
+
+/* Row 105: a long-term pin works in place or not at all. */
+TEST_F(services, longterm_pin)
+{
+	size_t len = 64 * pn_page_size();
+	char *p = filled(self->control, self->priv, len), *q, *r;
+
+	ASSERT_NE(NULL, p);
+	ASSERT_EQ(0, pin(p, len));
+	munmap(p, len);
+
+	p = filled(self->priv, self->priv, len);
+	ASSERT_NE(NULL, p);
+	/* and one that the pin itself faults in */
+	q = pn_map_bound(len, MPOL_BIND | pn_flag(), NODE_BIT(self->priv));
+	ASSERT_NE(NULL, q);
+	r = filled(self->control, self->priv, len);
+	ASSERT_NE(NULL, r);
+	EXPECT_EQ(has(self->priv, "pin") ? 0 : -ENOMEM, pin(p, len));
+	EXPECT_EQ(64, on_node(p, len, self->priv));
+	EXPECT_EQ(has(self->priv, "pin") ? 0 : -ENOMEM, pin(q, len));
+	EXPECT_EQ(0, on_node(q, len, self->control));
+	EXPECT_EQ(0, on_node(q, len, self->cpu));
+	munmap(p, len);
+	munmap(q, len);
+	munmap(r, len);
+	/* The rings give their pins back from a work item. */
+	EXPECT_EQ(0, pn_wait_empty(self->priv));
+}
+
+/* Row 106: a pin for the time of a system call is nobody's business. */
+TEST_F(services, short_pin)
+{
+	size_t len = 16 * pn_page_size();
+	char *p = filled(self->priv, self->priv, len);
+	struct iovec iov = { p, len };
+	int fds[2];
+
+	ASSERT_NE(NULL, p);
+	ASSERT_EQ(0, pipe(fds));
+	EXPECT_EQ((ssize_t)len, vmsplice(fds[1], &iov, 1, 0));
+	close(fds[0]);
+	close(fds[1]);
+	EXPECT_EQ(16, on_node(p, len, self->priv));
+	munmap(p, len);
+}
+
+static long ksm_merged(char *p, size_t len)
+{
+	long scans = pn_read_long(KSM "full_scans");
+	double end = pn_now() + pn_slow(20);
+	long shared;
+
+	memset(p, PATTERN, len);
+	if (madvise(p, len, MADV_MERGEABLE))
+		return -1;
+	pn_write_file(KSM "pages_to_scan", "10000");
+	pn_write_file(KSM "sleep_millisecs", "0");
+	pn_write_file(KSM "run", "1");
+	while (pn_read_long(KSM "full_scans") < scans + 3 && pn_now() < end)
+		usleep(20000);
+	shared = pn_read_long(KSM "pages_sharing");
+	pn_write_file(KSM "run", "2");
+	pn_write_file(KSM "run", "0");
+	return shared;
+}
+
+/* Row 92: KSM neither scans nor merges. */
+TEST_F_TIMEOUT(services, ksm, 200)
+{
+	size_t len = 64 * pn_page_size();
+	char *p = filled(self->control, self->priv, len), *q;
+
+	ASSERT_NE(NULL, p);
+	EXPECT_LT(32, ksm_merged(p, len));
+	/* Identical pages on both sides: nothing crosses the border. */
+	q = filled(self->priv, self->priv, len);
+	ASSERT_NE(NULL, q);
+	if (has(self->priv, "merge")) {
+		EXPECT_LT(64 + 32, ksm_merged(q, len));
+	} else {
+		EXPECT_GT(64, ksm_merged(q, len));
+	}
+	EXPECT_EQ(64, on_node(q, len, self->priv));
+	EXPECT_EQ(64, on_node(p, len, self->control));
+	munmap(p, len);
+	munmap(q, len);
+}
+
+static bool is_huge(char *p)
+{
+	char line[256];
+	bool here = false;
+	FILE *smaps = fopen("/proc/self/smaps", "re");
+	long kb = 0;
+
+	if (!smaps)
+		return false;
+	while (fgets(line, sizeof(line), smaps)) {
+		unsigned long start, end;
+
+		if (sscanf(line, "%lx-%lx ", &start, &end) == 2)
+			here = start <= (unsigned long)p && (unsigned long)p < end;
+		else if (here && sscanf(line, "AnonHugePages: %ld", &kb) == 1)
+			break;
+	}
+	fclose(smaps);
+	return kb >= (long)(HUGE_SIZE / 1024);
+}
+
+static char *small_pages(int nid, int priv)
+{
+	char *p = pn_map(2 * HUGE_SIZE), *q;
+	unsigned long mask = NODE_BIT(nid);
+
+	if (!p)
+		return NULL;
+	q = (char *)(((uintptr_t)p + HUGE_SIZE - 1) & ~(HUGE_SIZE - 1));
+	if (pn_mbind(q, HUGE_SIZE, MPOL_BIND | (nid == priv ? pn_flag() : 0), &mask, 0))
+		return NULL;
+	madvise(q, HUGE_SIZE, MADV_NOHUGEPAGE);
+	if (pn_touch(q, HUGE_SIZE, pn_page_size(), NULL) != HUGE_SIZE)
+		return NULL;
+	madvise(q, HUGE_SIZE, MADV_HUGEPAGE);
+	pn_settle();
+	return q;
+}
+
+/* Rows 87, 88: MADV_COLLAPSE stays on the node or fails. */
+TEST_F_TIMEOUT(services, collapse, 120)
+{
+	long pages = HUGE_SIZE / pn_page_size();
+	char *p = small_pages(self->control, self->priv);
+
+	ASSERT_NE(NULL, p);
+	ASSERT_EQ(0, madvise(p, HUGE_SIZE, MADV_COLLAPSE));
+	EXPECT_TRUE(is_huge(p));
+	munmap(p, HUGE_SIZE);
+
+	p = small_pages(self->priv, self->priv);
+	ASSERT_NE(NULL, p);
+	if (has(self->priv, "collapse")) {
+		EXPECT_EQ(0, madvise(p, HUGE_SIZE, MADV_COLLAPSE));
+		EXPECT_TRUE(is_huge(p));
+	} else {
+		EXPECT_EQ(-1, madvise(p, HUGE_SIZE, MADV_COLLAPSE));
+		EXPECT_EQ(EINVAL, errno);
+		EXPECT_FALSE(is_huge(p));
+	}
+	EXPECT_EQ(pages, on_node(p, HUGE_SIZE, self->priv));
+	munmap(p, HUGE_SIZE);
+}
+
+/* Row 87: a range with pages of both kinds stays as it is. */
+TEST_F_TIMEOUT(services, collapse_mixed, 120)
+{
+	long pages = HUGE_SIZE / pn_page_size();
+	unsigned long mask = NODE_BIT(self->control);
+	char *p = small_pages(self->priv, self->priv);
+
+	ASSERT_NE(NULL, p);
+	madvise(p, HUGE_SIZE / 4, MADV_DONTNEED);
+	ASSERT_EQ(0, pn_mbind(p, HUGE_SIZE, MPOL_BIND, &mask, 0));
+	ASSERT_EQ(HUGE_SIZE / 4, pn_touch(p, HUGE_SIZE / 4, pn_page_size(), NULL));
+	pn_settle();
+	EXPECT_EQ(-1, madvise(p, HUGE_SIZE, MADV_COLLAPSE));
+	EXPECT_EQ(pages / 4, on_node(p, HUGE_SIZE, self->control));
+	EXPECT_EQ(pages - pages / 4, on_node(p, HUGE_SIZE, self->priv));
+	munmap(p, HUGE_SIZE);
+}
+
+/* Row 108: soft offlining, an early warning, does not move a page elsewhere. */
+TEST_F(services, soft_offline)
+{
+	size_t len = 4 * pn_page_size();
+	char *p = filled(self->control, self->priv, len);
+
+	ASSERT_NE(NULL, p);
+	if (madvise(p, pn_page_size(), 101 /* MADV_SOFT_OFFLINE */) && errno == EINVAL)
+		SKIP(return, "no memory failure handling");
+	munmap(p, len);
+	p = filled(self->priv, self->priv, len);
+	ASSERT_NE(NULL, p);
+	EXPECT_EQ(-1, madvise(p, pn_page_size(), 101));
+	EXPECT_EQ(4, on_node(p, len, self->priv));
+	munmap(p, len);
+}
+
+/* Row 68: which threads the node has */
+TEST_F(services, threads)
+{
+	static const char * const names[] = { "kswapd", "kcompactd" };
+	static const char * const caps[] = { "reclaim", "compaction" };
+	char command[100];
+	int i;
+
+	for (i = 0; i < 2; i++) {
+		snprintf(command, sizeof(command), "grep -qsx '%s%d' /proc/[0-9]*/comm",
+			 names[i], self->control);
+		EXPECT_EQ(0, system(command));
+		snprintf(command, sizeof(command), "grep -qsx '%s%d' /proc/[0-9]*/comm",
+			 names[i], self->priv);
+		EXPECT_EQ(has(self->priv, caps[i]), system(command) == 0)
+			TH_LOG("%s", names[i]);
+	}
+}
+
+TEST_HARNESS_MAIN
