@@ -27,7 +27,7 @@ FIXTURE(placement)
 {
 	int priv, control;
 	unsigned long privs;
-	char *mem;
+	char *mem, *stranger;
 	size_t len;
 };
 
@@ -309,6 +309,45 @@ TEST_F(placement, by_another_process)
 {
 	EXPECT_EQ(0, pn_run(write_to_parent, self, 60));
 	EXPECT_ALL_ON(self->priv, self->mem, self->len);
+}
+
+static int write_to_stranger(struct pn_child *child, void *arg)
+{
+	FIXTURE_DATA(placement) *self = arg;
+	unsigned long mask;
+	struct iovec from, to = { self->stranger, self->len };
+	char *data = pn_map(self->len);
+	int mode;
+
+	if (!data || pn_touch(data, self->len, pn_page_size(), NULL) != self->len)
+		return 1;
+	from = (struct iovec) { data, self->len };
+	if (pn_get_mempolicy(&mode, &mask, self->mem, MPOL_F_ADDR) ||
+	    pn_set_mempolicy(mode, &self->privs))
+		return 2;
+	if (process_vm_writev(getppid(), &from, 1, &to, 1, 0) != (ssize_t)self->len)
+		return 3;
+	/* The control: what it touches itself goes there. */
+	data = pn_map(pn_page_size());
+	if (!data || pn_touch(data, pn_page_size(), pn_page_size(), NULL) != (size_t)pn_page_size())
+		return 4;
+	return pn_node_of(data) == self->priv ? 0 : 5;
+}
+
+/* Row 103: the policy of a task is not for the memory of others. */
+TEST_F(placement, of_another_process)
+{
+	long count[PN_MAXNODE];
+	int status;
+
+	self->stranger = pn_map(self->len);
+	ASSERT_NE(NULL, self->stranger);
+	status = pn_run(write_to_stranger, self, 60);
+	EXPECT_EQ(0, status) TH_LOG("exit status %d", WEXITSTATUS(status));
+	ASSERT_EQ(self->len / pn_page_size(),
+		  (size_t)pn_count_nodes(self->stranger, self->len, count));
+	EXPECT_EQ(0, count[self->priv]);
+	munmap(self->stranger, self->len);
 }
 
 static int under_task_policy(struct pn_child *child, void *arg)
