@@ -128,12 +128,11 @@ TEST_F(policy, ordinary)
 	EXPECT_POLICY(MPOL_BIND, NODE_BIT(self->control));
 }
 
-/* Modes without a meaning for private nodes, or none yet: EINVAL */
+/* Modes without a meaning for private nodes: EINVAL */
 TEST_F(policy, modes_refused)
 {
 	static const int modes[] = {
-		MPOL_DEFAULT, MPOL_LOCAL, MPOL_INTERLEAVE, MPOL_WEIGHTED_INTERLEAVE,
-		MPOL_PREFERRED_MANY,
+		MPOL_DEFAULT, MPOL_LOCAL, MPOL_WEIGHTED_INTERLEAVE,
 	};
 	const unsigned long masks[] = { 0, self->privs, self->both, NODE_BIT(self->control) };
 	size_t m, k;
@@ -157,7 +156,9 @@ TEST_F(policy, flags_refused)
 		MPOL_F_RELATIVE_NODES | MPOL_F_STATIC_NODES,
 		MPOL_F_NUMA_BALANCING | MPOL_F_STATIC_NODES,
 	};
-	static const int modes[] = { MPOL_BIND, MPOL_PREFERRED };
+	static const int modes[] = {
+		MPOL_BIND, MPOL_PREFERRED, MPOL_PREFERRED_MANY, MPOL_INTERLEAVE,
+	};
 	size_t f, m;
 
 	for (f = 0; f < ARRAY_SIZE(flags); f++) {
@@ -486,35 +487,39 @@ TEST_F(mapping, mems_allowed)
 	EXPECT_EQ(NODE_BIT(self->control), mask & NODE_BIT(self->control));
 }
 
-/* Shared memory has no private policy in this version: EINVAL, nothing done */
-TEST_F(mapping, shared_refused)
+static char *map_for_reading(int fd, size_t len)
+{
+	char path[40], *p;
+	int ro;
+
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+	ro = open(path, O_RDONLY | O_CLOEXEC);
+	if (ro < 0)
+		return NULL;
+	p = mmap(NULL, len, PROT_READ, MAP_SHARED, ro, 0);
+	close(ro);
+	return p == MAP_FAILED ? NULL : p;
+}
+
+/* Mappings whose memory belongs to a file that they may not write to: EINVAL */
+TEST_F(mapping, others_refused)
 {
 	size_t len = MIB;
 	int fd = memfd_create("pn", MFD_CLOEXEC), mode, exe;
 	unsigned long mask, control = NODE_BIT(self->control);
-	char *shared, *memfd, *cow, *text;
+	char *readonly, *cow, *text;
 
 	ASSERT_LE(0, fd);
 	ASSERT_EQ(0, ftruncate(fd, len));
-	shared = mmap(NULL, len, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-	memfd = mmap(NULL, len, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
 	cow = mmap(NULL, len, PROT_READ | PROT_WRITE, MAP_PRIVATE, fd, 0);
-	ASSERT_NE(MAP_FAILED, shared);
-	ASSERT_NE(MAP_FAILED, memfd);
 	ASSERT_NE(MAP_FAILED, cow);
 
-	EXPECT_EQ(-1, pn_mbind(shared, len, MPOL_BIND | MPOL_F_PRIVATE, &self->privs, 0));
-	EXPECT_EQ(EINVAL, errno);
-	EXPECT_EQ(-1, pn_mbind(memfd, len, MPOL_BIND | MPOL_F_PRIVATE, &self->privs, 0));
-	EXPECT_EQ(EINVAL, errno);
-	ASSERT_EQ(0, pn_get_mempolicy(&mode, &mask, shared, MPOL_F_ADDR));
-	EXPECT_EQ(MPOL_DEFAULT, mode);
-	ASSERT_EQ(0, pn_get_mempolicy(&mode, &mask, memfd, MPOL_F_ADDR));
-	EXPECT_EQ(MPOL_DEFAULT, mode);
 	/* A policy for a private mapping of it would be one of the file, too. */
 	EXPECT_EQ(-1, pn_mbind(cow, len, MPOL_BIND | MPOL_F_PRIVATE, &self->privs, 0));
 	EXPECT_EQ(EINVAL, errno);
-	/* A shared mapping that may not be written is shared all the same. */
+	ASSERT_EQ(0, pn_get_mempolicy(&mode, &mask, cow, MPOL_F_ADDR));
+	EXPECT_EQ(MPOL_DEFAULT, mode);
+	/* The file was opened for reading only. */
 	exe = open("/bin/sh", O_RDONLY | O_CLOEXEC);
 	ASSERT_LE(0, exe);
 	text = mmap(NULL, pn_page_size(), PROT_READ, MAP_SHARED, exe, 0);
@@ -524,10 +529,13 @@ TEST_F(mapping, shared_refused)
 	EXPECT_EQ(EINVAL, errno);
 	munmap(text, pn_page_size());
 	close(exe);
+	readonly = map_for_reading(fd, len);
+	ASSERT_NE(NULL, readonly);
+	EXPECT_EQ(-1, pn_mbind(readonly, len, MPOL_BIND | MPOL_F_PRIVATE, &self->privs, 0));
+	EXPECT_EQ(EINVAL, errno);
+	munmap(readonly, len);
 	/* The control: an ordinary policy is one of the file. */
 	EXPECT_EQ(0, pn_mbind(cow, len, MPOL_BIND, &control, 0));
-	munmap(shared, len);
-	munmap(memfd, len);
 	munmap(cow, len);
 	close(fd);
 }
@@ -550,17 +558,20 @@ TEST_F(mapping, hugetlb_refused)
 	munmap(p, len);
 }
 
-/* "no part of the call takes effect": a range that ends in shared memory */
+/* "no part of the call takes effect": a range that ends in the memory of a file */
 TEST_F(mapping, all_or_nothing)
 {
 	size_t len = 16 * pn_page_size();
 	unsigned long mask;
 	int mode;
 	char *p = pn_map(2 * len);
+	int fd = memfd_create("pn", MFD_CLOEXEC);
 
 	ASSERT_NE(NULL, p);
+	ASSERT_LE(0, fd);
 	ASSERT_EQ(p + len, mmap(p + len, len, PROT_READ | PROT_WRITE,
-				MAP_SHARED | MAP_ANONYMOUS | MAP_FIXED, -1, 0));
+				MAP_PRIVATE | MAP_FIXED, fd, 0));
+	close(fd);
 	EXPECT_EQ(-1, pn_mbind(p, 2 * len, MPOL_BIND | MPOL_F_PRIVATE, &self->privs, 0));
 	EXPECT_EQ(EINVAL, errno);
 	ASSERT_EQ(0, pn_get_mempolicy(&mode, &mask, p, MPOL_F_ADDR));
@@ -608,7 +619,9 @@ TEST_F(mapping, tmpfs_option_refused)
 {
 	static const char * const refused[] = {
 		"mpol=bind:%d", "mpol=prefer:%d", "mpol=interleave:%d", "mpol=bind=static:%d",
-		"mpol=bind=private:%d", "mpol=prefer=private:%d",
+		"mpol=bind=relative|private:%d", "mpol=bind=private|static:%d",
+		"mpol=local=private:%d", "mpol=weighted interleave=private:%d",
+		"mpol=default=private:%d", "mpol=bind=privat:%d",
 	};
 	char option[64];
 	size_t i;
