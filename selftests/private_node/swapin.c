@@ -1,0 +1,298 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Memory comes back from swap to the nodes of its policy, even if it was
+ * somewhere else before, and takes nobody else's memory with it.
+ */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/swap.h>
+#include <sys/wait.h>
+#include <linux/loop.h>
+
+#include "pn_util.h"
+#include "kselftest_harness.h"
+
+#define PAGES		256
+#define LEN		((size_t)PAGES * pn_page_size())
+#define SWAP_SIZE	(32 * MIB)
+
+FIXTURE(swapin)
+{
+	int priv, control, loop;
+	unsigned long privs;
+	char device[32];
+	bool on;
+	char *mem;
+};
+
+/* zram answers at once, and is read without readahead; a disk is not. */
+FIXTURE_VARIANT(swapin)
+{
+	bool disk;
+};
+
+FIXTURE_VARIANT_ADD(swapin, zram) { .disk = false };
+FIXTURE_VARIANT_ADD(swapin, disk) { .disk = true };
+
+static int disk_on(FIXTURE_DATA(swapin) *self)
+{
+	int control = open("/dev/loop-control", O_RDWR | O_CLOEXEC), n, file;
+	union {
+		char bytes[4096];
+		struct {
+			char boot[1024];
+			unsigned int version, last_page;
+		};
+	} header = { };
+
+	if (control < 0)
+		return -1;
+	n = ioctl(control, LOOP_CTL_GET_FREE);
+	close(control);
+	if (n < 0)
+		return -1;
+	snprintf(self->device, sizeof(self->device), "/dev/loop%d", n);
+	file = memfd_create("pn_swap", MFD_CLOEXEC);
+	if (file < 0 || ftruncate(file, SWAP_SIZE))
+		return -1;
+	header.version = 1;
+	header.last_page = SWAP_SIZE / 4096 - 1;
+	memcpy(header.bytes + 4096 - 10, "SWAPSPACE2", 10);
+	if (pwrite(file, &header, 4096, 0) != 4096)
+		return -1;
+	self->loop = open(self->device, O_RDWR | O_CLOEXEC);
+	if (self->loop < 0 || ioctl(self->loop, LOOP_SET_FD, file))
+		return -1;
+	close(file);
+	return swapon(self->device, 0);
+}
+
+static int off(FIXTURE_DATA(swapin) *self, bool disk)
+{
+	int ret;
+
+	self->on = false;
+	if (!disk)
+		return pn_swap_off();
+	ret = swapoff(self->device);
+	ioctl(self->loop, LOOP_CLR_FD, 0);
+	close(self->loop);
+	return ret;
+}
+
+FIXTURE_SETUP(swapin)
+{
+	self->priv = pn_private_node();
+	self->control = pn_control_node();
+	if (self->priv < 0)
+		SKIP(return, "no private node: boot with private_node=<nid>");
+	if (self->control < 0)
+		SKIP(return, "no ordinary node without CPUs");
+	self->privs = NODE_BIT(self->priv);
+	ASSERT_EQ(0, pn_start_empty(self->priv));
+	ASSERT_EQ(0, variant->disk ? disk_on(self) : pn_swap_on(SWAP_SIZE));
+	self->on = true;
+	self->mem = pn_map(LEN);
+	ASSERT_NE(NULL, self->mem);
+	/* One page, one slot: whatever is read ahead is read in small pages. */
+	madvise(self->mem, LEN, MADV_NOHUGEPAGE);
+}
+
+FIXTURE_TEARDOWN(swapin)
+{
+	if (self->priv < 0 || self->control < 0)
+		return;
+	if (self->mem)
+		munmap(self->mem, LEN);
+	if (self->on)
+		EXPECT_EQ(0, off(self, variant->disk));
+	EXPECT_EQ(0, pn_wait_empty(self->priv));
+}
+
+static void fill(char *p, unsigned int seed)
+{
+	size_t i;
+
+	for (i = 0; i < LEN; i += pn_page_size())
+		*(unsigned int *)(p + i) = seed + i;
+}
+
+static size_t wrong(char *p, unsigned int seed)
+{
+	size_t i, n = 0;
+
+	for (i = 0; i < LEN; i += pn_page_size())
+		n += *(unsigned int *)(p + i) != seed + i;
+	return n;
+}
+
+/* How many pages are mapped */
+static long present(char *p)
+{
+	long count[PN_MAXNODE];
+
+	return pn_count_nodes(p, LEN, count);
+}
+
+static long on_node(char *p, int nid)
+{
+	long count[PN_MAXNODE];
+
+	return pn_count_nodes(p, LEN, count) < 0 ? -1 : count[nid];
+}
+
+static int swap_out(char *p)
+{
+	int tries = 20;
+
+	pn_settle();
+	while (tries-- && present(p) > PAGES / 8) {
+		if (madvise(p, LEN, MADV_PAGEOUT))
+			return -1;
+		usleep(10000);
+	}
+	return present(p) > PAGES / 8 ? -1 : 0;
+}
+
+/* Row 45: memory that got its policy while it was swapped out */
+TEST_F(swapin, bound_meanwhile)
+{
+	long left;
+
+	fill(self->mem, 7);
+	ASSERT_EQ(0, swap_out(self->mem));
+	left = present(self->mem);
+	ASSERT_EQ(0, pn_mbind(self->mem, LEN, MPOL_BIND | pn_flag(), &self->privs, 0));
+	EXPECT_EQ(0, wrong(self->mem, 7));
+	EXPECT_EQ(PAGES, present(self->mem));
+	EXPECT_LE(PAGES - left, on_node(self->mem, self->priv));
+}
+
+/* Rows 74, 45: pages that the readahead of another policy has brought in */
+TEST_F(swapin, read_ahead)
+{
+	long in = 0;
+	size_t i;
+
+	fill(self->mem, 11);
+	ASSERT_EQ(0, swap_out(self->mem));
+	/* Every 16th: the neighbours are in the swap cache now, if at all */
+	for (i = 0; i < LEN; i += 16 * pn_page_size())
+		in += *(volatile char *)(self->mem + i);
+	in = present(self->mem);
+	ASSERT_EQ(0, pn_mbind(self->mem, LEN, MPOL_BIND | pn_flag(), &self->privs, 0));
+	EXPECT_EQ(0, wrong(self->mem, 11));
+	EXPECT_LE(PAGES - in, on_node(self->mem, self->priv));
+}
+
+/* Row 74: and not the other way round: what belongs to others stays off. */
+TEST_F(swapin, strangers)
+{
+	char *other = pn_map(LEN);
+	size_t i;
+
+	ASSERT_NE(NULL, other);
+	madvise(other, LEN, MADV_NOHUGEPAGE);
+	/* Page by page, so that their slots lie side by side */
+	for (i = 0; i < LEN; i += pn_page_size()) {
+		*(unsigned int *)(self->mem + i) = 13 + i;
+		*(unsigned int *)(other + i) = 17 + i;
+		pn_settle();
+		madvise(self->mem + i, pn_page_size(), MADV_PAGEOUT);
+		madvise(other + i, pn_page_size(), MADV_PAGEOUT);
+		if (i == 32 * (size_t)pn_page_size())
+			break;
+	}
+	fill(self->mem, 13);
+	fill(other, 17);
+	ASSERT_EQ(0, swap_out(self->mem));
+	ASSERT_EQ(0, swap_out(other));
+	ASSERT_EQ(0, pn_mbind(self->mem, LEN, MPOL_BIND | pn_flag(), &self->privs, 0));
+	EXPECT_EQ(0, wrong(self->mem, 13));
+	EXPECT_EQ(0, wrong(other, 17));
+	EXPECT_EQ(0, on_node(other, self->priv));
+	munmap(other, LEN);
+}
+
+/* Row 75: swapoff brings it to its nodes as well. */
+TEST_F_TIMEOUT(swapin, swapoff, 120)
+{
+	long left;
+
+	fill(self->mem, 19);
+	ASSERT_EQ(0, swap_out(self->mem));
+	left = present(self->mem);
+	ASSERT_EQ(0, pn_mbind(self->mem, LEN, MPOL_BIND | pn_flag(), &self->privs, 0));
+	ASSERT_EQ(0, off(self, variant->disk));
+	EXPECT_EQ(PAGES, present(self->mem));
+	EXPECT_LE(PAGES - left, on_node(self->mem, self->priv));
+	EXPECT_EQ(0, wrong(self->mem, 19));
+}
+
+/* Shared by fork: each of both gets the same content. */
+TEST_F(swapin, forked)
+{
+	pid_t child;
+	int status;
+
+	fill(self->mem, 23);
+	ASSERT_EQ(0, swap_out(self->mem));
+	ASSERT_EQ(0, pn_mbind(self->mem, LEN, MPOL_BIND | pn_flag(), &self->privs, 0));
+	child = fork();
+	if (!child) {
+		fill(self->mem + 0, 29);
+		_exit(wrong(self->mem, 29) ? 1 : 0);
+	}
+	EXPECT_EQ(0, wrong(self->mem, 23));
+	ASSERT_EQ(child, waitpid(child, &status, 0));
+	EXPECT_EQ(0, status);
+	EXPECT_EQ(0, wrong(self->mem, 23));
+}
+
+/* A full node: SIGBUS, and no memory from elsewhere; nothing is lost. */
+TEST_F_TIMEOUT(swapin, exhausted, 200)
+{
+	size_t filled, done;
+	struct pn_fault fault;
+	struct pn_zones zones;
+	char *filler, *rest;
+	long elsewhere;
+
+	fill(self->mem, 31);
+	ASSERT_EQ(0, swap_out(self->mem));
+	ASSERT_EQ(0, pn_zones(self->priv, &zones));
+	filled = (zones.free * pn_page_size() - 8 * MIB) & ~(2 * MIB - 1);
+	filler = pn_map_bound(filled, MPOL_BIND | pn_flag(), self->privs);
+	ASSERT_NE(NULL, filler);
+	madvise(filler, filled, MADV_HUGEPAGE);
+	ASSERT_EQ(filled, pn_touch(filler, filled, 2 * MIB, NULL));
+	rest = pn_map_bound(32 * MIB, MPOL_BIND | pn_flag(), self->privs);
+	ASSERT_NE(NULL, rest);
+	madvise(rest, 32 * MIB, MADV_NOHUGEPAGE);
+	EXPECT_GT(32 * MIB, pn_touch(rest, 32 * MIB, pn_page_size(), NULL));
+
+	elsewhere = present(self->mem);
+	ASSERT_EQ(0, pn_mbind(self->mem, LEN, MPOL_BIND | pn_flag(), &self->privs, 0));
+	done = pn_touch(self->mem + LEN / 2, LEN / 2, pn_page_size(), &fault);
+	EXPECT_GT(LEN / 2, done);
+	EXPECT_EQ(SIGBUS, fault.sig);
+	EXPECT_LE(present(self->mem) - on_node(self->mem, self->priv), elsewhere);
+	munmap(filler, filled);
+	munmap(rest, 32 * MIB);
+	pn_settle();
+	EXPECT_EQ(31, *(unsigned int *)self->mem);
+	EXPECT_EQ(31 + LEN - pn_page_size(),
+		  *(unsigned int *)(self->mem + LEN - pn_page_size()));
+}
+
+TEST_HARNESS_MAIN
