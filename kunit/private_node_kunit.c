@@ -971,7 +971,9 @@ static void private_node_test_policy_refused(struct kunit *test)
 	nodes_or(both, nodes, public);
 	for (mode = 0; mode < MPOL_MAX; mode++)
 		KUNIT_EXPECT_EQ(test, mpol_check_private(mode, MPOL_F_PRIVATE, &nodes),
-				mode == MPOL_BIND || mode == MPOL_PREFERRED ? 0 : -EINVAL);
+				mode == MPOL_BIND || mode == MPOL_PREFERRED ||
+				mode == MPOL_PREFERRED_MANY ||
+				mode == MPOL_INTERLEAVE ? 0 : -EINVAL);
 	KUNIT_EXPECT_EQ(test, mpol_check_private(MPOL_BIND, MPOL_F_PRIVATE, &both), 0);
 	KUNIT_EXPECT_EQ(test, mpol_check_private(MPOL_PREFERRED, MPOL_F_PRIVATE, &both), -EINVAL);
 	KUNIT_EXPECT_EQ(test, mpol_check_private(MPOL_BIND, MPOL_F_PRIVATE, &public), -EINVAL);
