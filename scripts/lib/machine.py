@@ -8,7 +8,7 @@ import stat
 
 from common import BUILD, HOST_TOOLS, TOP, Fail
 
-PROFILES = ("numa", "soft", "cxl", "caps")
+PROFILES = ("numa", "soft", "cxl", "caps", "dax")
 
 
 def slow():

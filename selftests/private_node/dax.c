@@ -1,0 +1,347 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * The whole way from a CXL device to a private node and back: region, devdax,
+ * the attribute "private", kmem, use, and tear-down. Needs a CXL memory device
+ * without a region, and the tools cxl and daxctl.
+ *
+ * Environment: PN_ROUNDS=N repeats the way N times (default 2).
+ */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <fcntl.h>
+#include <glob.h>
+#include <poll.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
+
+#include "pn_util.h"
+#include "kselftest_harness.h"
+
+#define DAX		"/sys/bus/dax/devices/dax0.0/"
+#define ONLINE		"/sys/devices/system/memory/auto_online_blocks"
+
+static char saved_online[32];
+
+static bool have_cxl(void)
+{
+	return !access("/sys/bus/cxl/devices/mem0", F_OK) && access(DAX, F_OK) &&
+	       !system("command -v cxl daxctl >/dev/null");
+}
+
+static int run(const char *command)
+{
+	char line[300];
+	int ret;
+
+	snprintf(line, sizeof(line), "{ %s; } >/tmp/pn_dax.log 2>&1", command);
+	ret = system(line);
+	if (ret) {
+		pn_note("failed: %s", command);
+		if (system("sed 's/^/#   /' /tmp/pn_dax.log >&2"))
+			return -1;
+	}
+	return ret;
+}
+
+static const char *attribute(const char *name)
+{
+	static char text[100];
+	char path[120];
+
+	snprintf(path, sizeof(path), DAX "%s", name);
+	if (pn_read_file(path, text, sizeof(text)) < 0)
+		return "(unreadable)";
+	text[strcspn(text, "\n")] = 0;
+	return text;
+}
+
+static const char *node_attribute(int nid, const char *name)
+{
+	static char text[100];
+	char path[120];
+
+	snprintf(path, sizeof(path), PN_NODE_DIR "/node%d/private/%s", nid, name);
+	if (pn_read_file(path, text, sizeof(text)) < 0)
+		return "(none)";
+	text[strcspn(text, "\n")] = 0;
+	return text;
+}
+
+/* 0 or the error of the write */
+static int set_private(const char *value)
+{
+	return pn_write_file(DAX "private", value) ? errno : 0;
+}
+
+FIXTURE(dax)
+{
+	bool region;
+	int nid;
+};
+
+FIXTURE_SETUP(dax)
+{
+	int tries;
+
+	if (!have_cxl())
+		SKIP(return, "no CXL memory device, or no cxl and daxctl");
+	ASSERT_EQ(0, pn_read_file(ONLINE, saved_online, sizeof(saved_online)));
+	saved_online[strcspn(saved_online, "\n")] = 0;
+	/* Nothing shall use it before it is decided for whom it is. */
+	ASSERT_EQ(0, pn_write_file(ONLINE, "offline"));
+	ASSERT_EQ(0, run("cxl create-region -t ram -d decoder0.0 -m mem0"));
+	self->region = true;
+	for (tries = 0; access(DAX "private", F_OK) && tries < 100; tries++)
+		usleep(100000);
+	ASSERT_EQ(0, access(DAX "private", F_OK));
+	self->nid = pn_read_long(DAX "target_node");
+	ASSERT_LE(0, self->nid);
+}
+
+FIXTURE_TEARDOWN(dax)
+{
+	if (!self->region)
+		return;
+	run("daxctl offline-memory dax0.0; daxctl reconfigure-device -m devdax --force dax0.0");
+	EXPECT_EQ(0, run("cxl disable-region region0 && cxl destroy-region region0"));
+	pn_write_file(ONLINE, saved_online);
+	EXPECT_FALSE(pn_node_mask("has_private_memory") & NODE_BIT(self->nid));
+	EXPECT_FALSE(pn_node_mask("has_memory") & NODE_BIT(self->nid));
+}
+
+static int to_devdax(void)
+{
+	return run("daxctl reconfigure-device -m devdax --force dax0.0");
+}
+
+static int to_system_ram(void)
+{
+	return run("daxctl reconfigure-device -m system-ram dax0.0");
+}
+
+/* Memory blocks of the node: writes to the state of all, the first error */
+static int all_blocks(int nid, const char *state)
+{
+	char pattern[100], path[200], now[20];
+	size_t i;
+	glob_t found;
+	int err = 0;
+
+	snprintf(pattern, sizeof(pattern), PN_NODE_DIR "/node%d/memory[0-9]*", nid);
+	if (glob(pattern, 0, NULL, &found))
+		return ENOENT;
+	for (i = 0; i < found.gl_pathc; i++) {
+		snprintf(path, sizeof(path), "%s/state", found.gl_pathv[i]);
+		/* A block that is in the state already refuses it */
+		if (!pn_read_file(path, now, sizeof(now)) &&
+		    !strncmp(now, state, strcspn(now, "\n")))
+			continue;
+		if (pn_write_file(path, state) && !err)
+			err = errno;
+	}
+	globfree(&found);
+	return err;
+}
+
+static long present_in_zone(int nid, const char *zone)
+{
+	char line[256], name[20];
+	FILE *info = fopen("/proc/zoneinfo", "re");
+	long present = -1;
+	int node = -1;
+
+	if (!info)
+		return -1;
+	name[0] = 0;
+	while (fgets(line, sizeof(line), info)) {
+		long value;
+
+		if (sscanf(line, "Node %d, zone %19s", &node, name) == 2)
+			continue;
+		if (node == nid && !strcmp(name, zone) &&
+		    sscanf(line, " present %ld", &value) == 1)
+			present = value;
+	}
+	fclose(info);
+	return present;
+}
+
+/* Rows 110, 115, 134: there and back again, with memory in use meanwhile */
+TEST_F_TIMEOUT(dax, there_and_back, 3000)
+{
+	int round, rounds = getenv("PN_ROUNDS") ? atoi(getenv("PN_ROUNDS")) : 2;
+	unsigned long before = pn_node_mask("has_memory"), mask = NODE_BIT(self->nid);
+	char *p, *q;
+
+	for (round = 0; round < rounds; round++) {
+		ASSERT_EQ(0, to_devdax());
+		ASSERT_EQ(0, set_private(round % 2 ? "reclaim,migrate" : "1"));
+		EXPECT_STREQ(round % 2 ? "reclaim,migrate" : "1", attribute("private"));
+		ASSERT_EQ(0, to_system_ram());
+		EXPECT_EQ(mask, pn_node_mask("has_private_memory"));
+		EXPECT_EQ(before, pn_node_mask("has_memory"));
+		EXPECT_STREQ("dax/kmem", node_attribute(self->nid, "owner"));
+		EXPECT_STREQ(round % 2 ? "reclaim,migrate" : "",
+			     node_attribute(self->nid, "capabilities"));
+
+		p = pn_map(32 * MIB);
+		ASSERT_NE(NULL, p);
+		EXPECT_EQ(-1, pn_mbind(p, 32 * MIB, MPOL_BIND, &mask, 0));
+		EXPECT_EQ(EINVAL, errno);
+		ASSERT_EQ(0, pn_mbind(p, 32 * MIB, MPOL_BIND | MPOL_F_PRIVATE, &mask, 0));
+		ASSERT_EQ(32 * MIB, pn_touch(p, 32 * MIB, pn_page_size(), NULL));
+		EXPECT_EQ(self->nid, pn_node_of(p));
+		EXPECT_EQ(self->nid, pn_node_of(p + 32 * MIB - 1));
+
+		/* What is in use stays, and so does the node. */
+		EXPECT_EQ(EBUSY, all_blocks(self->nid, "offline"));
+		EXPECT_EQ(self->nid, pn_node_of(p));
+		EXPECT_EQ(mask, pn_node_mask("has_private_memory"));
+		ASSERT_EQ(0, all_blocks(self->nid, "online"));
+		q = pn_map_bound(MIB, MPOL_BIND | MPOL_F_PRIVATE, mask);
+		ASSERT_NE(NULL, q);
+		ASSERT_EQ(MIB, pn_touch(q, MIB, pn_page_size(), NULL));
+		EXPECT_EQ(self->nid, pn_node_of(q));
+		munmap(p, 32 * MIB);
+		munmap(q, MIB);
+		pn_settle();
+		EXPECT_EQ(0, pn_wait_empty(self->nid));
+
+		ASSERT_EQ(0, run("daxctl offline-memory dax0.0"));
+		EXPECT_EQ(0, pn_node_mask("has_private_memory"));
+		/* Offline, but still the owner's */
+		EXPECT_STREQ("dax/kmem", node_attribute(self->nid, "owner"));
+		ASSERT_EQ(0, to_devdax());
+		EXPECT_STREQ("(none)", node_attribute(self->nid, "owner"));
+	}
+}
+
+/* A private node of a driver can be public the next time. */
+TEST_F_TIMEOUT(dax, public_again, 300)
+{
+	unsigned long mask = NODE_BIT(self->nid);
+
+	ASSERT_EQ(0, to_devdax());
+	ASSERT_EQ(0, set_private("1"));
+	ASSERT_EQ(0, to_system_ram());
+	EXPECT_EQ(mask, pn_node_mask("has_private_memory"));
+	ASSERT_EQ(0, run("daxctl offline-memory dax0.0"));
+	ASSERT_EQ(0, to_devdax());
+	ASSERT_EQ(0, set_private("0"));
+	ASSERT_EQ(0, to_system_ram());
+	EXPECT_EQ(0, pn_node_mask("has_private_memory"));
+	EXPECT_EQ(mask, pn_node_mask("has_memory") & mask);
+}
+
+/* The attribute and its errors */
+TEST_F_TIMEOUT(dax, attribute, 300)
+{
+	ASSERT_EQ(0, to_devdax());
+	ASSERT_EQ(0, set_private("1"));
+	ASSERT_EQ(0, to_system_ram());
+	/* kmem has it. */
+	EXPECT_EQ(EBUSY, set_private("1"));
+	EXPECT_EQ(EBUSY, set_private("0"));
+	EXPECT_STREQ("1", attribute("private"));
+	ASSERT_EQ(0, run("daxctl offline-memory dax0.0"));
+	ASSERT_EQ(0, to_devdax());
+	ASSERT_EQ(0, set_private("0"));
+	EXPECT_EQ(EINVAL, set_private("x"));
+	EXPECT_EQ(EINVAL, set_private("2"));
+	EXPECT_EQ(EINVAL, set_private("1,pin"));
+	EXPECT_EQ(EINVAL, set_private("balancing"));
+	EXPECT_EQ(EINVAL, set_private("demotion"));
+	EXPECT_STREQ("0", attribute("private"));
+	EXPECT_EQ(0, set_private("pin,reclaim"));
+	/* In the order of the table, whatever the order of the write */
+	EXPECT_STREQ("reclaim,pin", attribute("private"));
+	EXPECT_EQ(EINVAL, set_private("y"));
+	EXPECT_STREQ("reclaim,pin", attribute("private"));
+	EXPECT_EQ(0, set_private("1"));
+	EXPECT_STREQ("1", attribute("private"));
+	EXPECT_EQ(0, set_private("0"));
+	EXPECT_STREQ("0", attribute("private"));
+}
+
+/* Rows 111, 112: neither zone nor privacy is up to memoryN/state. */
+TEST_F_TIMEOUT(dax, zone, 300)
+{
+	static const char * const states[] = { "online", "online_kernel", "online_movable" };
+	unsigned long mask = NODE_BIT(self->nid);
+	size_t i;
+
+	ASSERT_EQ(0, to_devdax());
+	ASSERT_EQ(0, set_private("1"));
+	ASSERT_EQ(0, to_system_ram());
+	for (i = 0; i < ARRAY_SIZE(states); i++) {
+		ASSERT_EQ(0, all_blocks(self->nid, "offline"));
+		EXPECT_EQ(0, pn_node_mask("has_private_memory"));
+		ASSERT_EQ(0, all_blocks(self->nid, states[i]));
+		EXPECT_EQ(mask, pn_node_mask("has_private_memory"));
+		EXPECT_FALSE(pn_node_mask("has_memory") & mask);
+		EXPECT_FALSE(pn_node_mask("has_normal_memory") & mask);
+		EXPECT_LT(0, present_in_zone(self->nid, "Movable"));
+		EXPECT_GE(0, present_in_zone(self->nid, "Normal"));
+	}
+	/* To be pinned it must not be movable. */
+	ASSERT_EQ(0, run("daxctl offline-memory dax0.0"));
+	ASSERT_EQ(0, to_devdax());
+	ASSERT_EQ(0, set_private("pin"));
+	ASSERT_EQ(0, to_system_ram());
+	EXPECT_EQ(mask, pn_node_mask("has_private_memory"));
+	EXPECT_LT(0, present_in_zone(self->nid, "Normal"));
+	EXPECT_GE(0, present_in_zone(self->nid, "Movable"));
+}
+
+/* Rows 107, 113: with the capability memory in use moves to public nodes. */
+TEST_F_TIMEOUT(dax, offline_capability, 300)
+{
+	unsigned long mask = NODE_BIT(self->nid);
+	size_t len = 8 * MIB;
+	long count[PN_MAXNODE];
+	char *p;
+
+	ASSERT_EQ(0, to_devdax());
+	ASSERT_EQ(0, set_private("offline"));
+	ASSERT_EQ(0, to_system_ram());
+	p = pn_map_bound(len, MPOL_BIND | MPOL_F_PRIVATE, mask);
+	ASSERT_NE(NULL, p);
+	ASSERT_EQ(len, pn_touch(p, len, pn_page_size(), NULL));
+	EXPECT_EQ(self->nid, pn_node_of(p));
+	EXPECT_EQ(0, all_blocks(self->nid, "offline"));
+	ASSERT_EQ((long)len / pn_page_size(), pn_count_nodes(p, len, count));
+	EXPECT_EQ(0, count[self->nid]);
+	EXPECT_EQ((unsigned long)p, *(unsigned long *)p);
+	munmap(p, len);
+}
+
+/* A full node: SIGBUS, as for any private node. */
+TEST_F_TIMEOUT(dax, exhausted, 300)
+{
+	unsigned long mask = NODE_BIT(self->nid);
+	struct pn_fault fault;
+	size_t len;
+	char *p;
+
+	ASSERT_EQ(0, to_devdax());
+	ASSERT_EQ(0, set_private("1"));
+	ASSERT_EQ(0, to_system_ram());
+	len = (pn_meminfo(self->nid, "MemTotal") * 1024 + 64 * MIB) & ~(2 * MIB - 1);
+	p = pn_map_bound(len, MPOL_BIND | MPOL_F_PRIVATE, mask);
+	ASSERT_NE(NULL, p);
+	madvise(p, len, MADV_HUGEPAGE);
+	pn_touch(p, len - 128 * MIB, 2 * MIB, NULL);
+	EXPECT_GT(128 * MIB, pn_touch(p + len - 128 * MIB, 128 * MIB, pn_page_size(), &fault));
+	EXPECT_EQ(SIGBUS, fault.sig);
+	EXPECT_EQ(BUS_ADRERR, fault.code);
+	munmap(p, len);
+	EXPECT_EQ(0, pn_wait_empty(self->nid));
+}
+
+TEST_HARNESS_MAIN
