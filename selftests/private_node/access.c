@@ -163,8 +163,7 @@ TEST_F(access, files)
 	EXPECT_FILE(number(self->priv), self->b, "cpuset.mems.private.effective");
 
 	/* What is not private is remembered, and means nothing. */
-	snprintf(text, sizeof(text), "%d,%d", self->control < self->priv ? self->control : self->priv,
-		 self->control < self->priv ? self->priv : self->control);
+	snprintf(text, sizeof(text), "%d,%d", self->control, self->priv);
 	ASSERT_EQ(0, put(self->a, "cpuset.mems.private", text));
 	EXPECT_FILE(number(self->priv), self->a, "cpuset.mems.private.effective");
 	ASSERT_EQ(0, put(self->a, "cpuset.mems.private", number(self->control)));
@@ -212,13 +211,15 @@ static int use_as_nobody(FIXTURE_DATA(access) *self, const char *dir)
 		return 2;
 	if (pn_mbind(p, LEN, MPOL_BIND | MPOL_F_PRIVATE, &self->privs, 0))
 		return errno == EPERM ? 100 : 3;
-	if ((long)pn_touch(p, LEN, pn_page_size(), NULL) != LEN || pn_node_of(p) != self->priv)
+	if ((long)pn_touch(p, LEN, pn_page_size(), NULL) != LEN ||
+	    pn_node_of(p) != self->priv)
 		return 4;
 	/* And by the other call */
 	if (pn_set_mempolicy(MPOL_PREFERRED | MPOL_F_PRIVATE, &self->privs))
 		return 5;
 	p = pn_map(LEN);
-	if (!p || (long)pn_touch(p, LEN, pn_page_size(), NULL) != LEN || pn_node_of(p) != self->priv)
+	if (!p || (long)pn_touch(p, LEN, pn_page_size(), NULL) != LEN ||
+	    pn_node_of(p) != self->priv)
 		return 6;
 	return pn_get_mempolicy(&mode, &mask, NULL, 0) || mask != self->privs ? 7 : 0;
 }
@@ -409,7 +410,7 @@ TEST_F_TIMEOUT(access, remote, 120)
 static int fill_memfd(struct pn_child *child, void *arg)
 {
 	FIXTURE_DATA(access) *self = arg;
-	int fd = self->shared->sig;
+	int fd = self->shared->sig, i;
 	char *p;
 
 	/* Set by one with the right; a child without touches. */
@@ -418,7 +419,18 @@ static int fill_memfd(struct pn_child *child, void *arg)
 	p = mmap(NULL, LEN, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
 	if (p == MAP_FAILED)
 		return 2;
-	return pn_mbind(p, LEN, MPOL_BIND | MPOL_F_PRIVATE, &self->privs, 0) ? 3 : 0;
+	/* Policies of parts, so that those of the whole are split and joined */
+	for (i = 0; i < 100; i++) {
+		if (pn_mbind(p, LEN, MPOL_BIND | MPOL_F_PRIVATE, &self->privs, 0))
+			return 3;
+		if (pn_mbind(p + (1 + i % 8) * pn_page_size(), 4 * pn_page_size(),
+			     MPOL_DEFAULT, NULL, 0))
+			return 4;
+		if (pn_mbind(p + (4 + i % 8) * pn_page_size(), pn_page_size(),
+			     MPOL_INTERLEAVE | MPOL_F_PRIVATE, &self->privs, 0))
+			return 5;
+	}
+	return pn_mbind(p, LEN, MPOL_BIND | MPOL_F_PRIVATE, &self->privs, 0) ? 6 : 0;
 }
 
 static int touch_memfd(struct pn_child *child, void *arg)
@@ -468,7 +480,8 @@ static int dropped(struct pn_child *child, void *arg)
 	p = pn_map_bound(LEN, MPOL_BIND | MPOL_F_PRIVATE, self->privs);
 	if (!p || become_nobody())
 		return 2;
-	if ((long)pn_touch(p, LEN, pn_page_size(), NULL) != LEN || pn_node_of(p) != self->priv)
+	if ((long)pn_touch(p, LEN, pn_page_size(), NULL) != LEN ||
+	    pn_node_of(p) != self->priv)
 		return 3;
 	/* but no new one */
 	p = pn_map(LEN);

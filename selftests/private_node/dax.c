@@ -131,12 +131,12 @@ static int all_blocks(int nid, const char *state)
 	char pattern[100], path[200], now[20];
 	size_t i;
 	glob_t found;
-	int err = 0;
+	int err = ENOENT;
 
 	snprintf(pattern, sizeof(pattern), PN_NODE_DIR "/node%d/memory[0-9]*", nid);
 	if (glob(pattern, 0, NULL, &found))
-		return ENOENT;
-	for (i = 0; i < found.gl_pathc; i++) {
+		return err;
+	for (i = 0, err = 0; i < found.gl_pathc; i++) {
 		snprintf(path, sizeof(path), "%s/state", found.gl_pathv[i]);
 		/* A block that is in the state already refuses it */
 		if (!pn_read_file(path, now, sizeof(now)) &&
