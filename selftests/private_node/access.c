@@ -453,7 +453,7 @@ static int touch_memfd(struct pn_child *child, void *arg)
 /* Shared memory: the right of the one who set the policy */
 TEST_F_TIMEOUT(access, shared_memory, 120)
 {
-	int fd = memfd_create("pn", MFD_CLOEXEC);
+	int fd = memfd_create("pn", MFD_CLOEXEC), i;
 
 	ASSERT_LE(0, fd);
 	ASSERT_EQ(0, ftruncate(fd, LEN));
@@ -466,6 +466,18 @@ TEST_F_TIMEOUT(access, shared_memory, 120)
 	/* Which can be taken back, although that one has gone. */
 	ASSERT_EQ(0, put(self->a, "cpuset.mems.private", "none"));
 	self->shared->step = 1;
+	EXPECT_RUN(100, touch_memfd);
+
+	/* Nor does it help that its cgroup has gone, too. */
+	ASSERT_EQ(0, put(self->a, "cpuset.mems.private", number(self->priv)));
+	EXPECT_RUN(0, fill_memfd);
+	for (i = 0; i < 100 && rmdir(self->b); i++)
+		usleep(10000);
+	ASSERT_GT(100, i);
+	EXPECT_EQ(0, fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, LEN));
+	EXPECT_RUN(0, touch_memfd);
+	ASSERT_EQ(0, put(self->a, "cpuset.mems.private", "none"));
+	EXPECT_EQ(0, fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, LEN));
 	EXPECT_RUN(100, touch_memfd);
 	close(fd);
 }

@@ -72,6 +72,8 @@ static int leave_room(int nid, size_t room, bool use_pool)
 		if (!p || pn_mbind(p, size, MPOL_BIND, &mask, 0))
 			return -1;
 		madvise(p, size, MADV_HUGEPAGE);
+		/* Workloads that fork must not copy its page tables. */
+		madvise(p, size, MADV_DONTFORK);
 		if (pn_touch(p, size, pn_page_size(), NULL) != size)
 			return -1;
 	}
