@@ -15,6 +15,8 @@
 #include <unistd.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
 #include <sys/swap.h>
 #include <sys/wait.h>
 #include <linux/loop.h>
@@ -25,6 +27,8 @@
 #define PAGES		256
 #define LEN		((size_t)PAGES * pn_page_size())
 #define SWAP_SIZE	(32 * MIB)
+#define CGROUPS		"/tmp/pn_swapin"
+#define GROUP		CGROUPS "/pn_swapin"
 
 FIXTURE(swapin)
 {
@@ -100,6 +104,12 @@ FIXTURE_SETUP(swapin)
 		SKIP(return, "no ordinary node without CPUs");
 	self->privs = NODE_BIT(self->priv);
 	ASSERT_EQ(0, pn_start_empty(self->priv));
+	/* A memory cgroup, to be able to ask for reclaim */
+	mkdir(CGROUPS, 0755);
+	ASSERT_EQ(0, mount("pn", CGROUPS, "cgroup2", 0, NULL));
+	ASSERT_EQ(0, pn_write_file(CGROUPS "/cgroup.subtree_control", "+memory"));
+	ASSERT_EQ(0, mkdir(GROUP, 0755));
+	ASSERT_EQ(0, pn_write_file(GROUP "/cgroup.procs", "0"));
 	ASSERT_EQ(0, variant->disk ? disk_on(self) : pn_swap_on(SWAP_SIZE));
 	self->on = true;
 	self->mem = pn_map(LEN);
@@ -116,6 +126,10 @@ FIXTURE_TEARDOWN(swapin)
 		munmap(self->mem, LEN);
 	if (self->on)
 		EXPECT_EQ(0, off(self, variant->disk));
+	EXPECT_EQ(0, pn_write_file(CGROUPS "/cgroup.procs", "0"));
+	EXPECT_EQ(0, rmdir(GROUP));
+	umount2(CGROUPS, MNT_DETACH);
+	rmdir(CGROUPS);
 	EXPECT_EQ(0, pn_wait_empty(self->priv));
 }
 
@@ -151,6 +165,17 @@ static long on_node(char *p, int nid)
 	return pn_count_nodes(p, LEN, count) < 0 ? -1 : count[nid];
 }
 
+/* What was written to a disk stays in the swap cache until memory is needed. */
+static void empty_swap_cache(void)
+{
+	int tries = 50;
+
+	while (tries-- && pn_meminfo(-1, "SwapCached") > 0) {
+		pn_write_file(GROUP "/memory.reclaim", "4M swappiness=max");
+		usleep(10000);
+	}
+}
+
 static int swap_out(char *p)
 {
 	int tries = 20;
@@ -161,7 +186,8 @@ static int swap_out(char *p)
 			return -1;
 		usleep(10000);
 	}
-	return present(p) > PAGES / 8 ? -1 : 0;
+	empty_swap_cache();
+	return present(p) > PAGES / 8 || pn_meminfo(-1, "SwapCached") > 0 ? -1 : 0;
 }
 
 /* Row 45: memory that got its policy while it was swapped out */
