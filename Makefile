@@ -3,7 +3,7 @@
 
 BUILD ?= $(CURDIR)/build
 K ?= test
-export BUILD SIGNOFF KSRC MIRROR
+export BUILD SIGNOFF KSRC MIRROR MINUTES SEED
 
 help:            ## this list
 	@echo "usage: make TARGET [BUILD=FOLDER]; 'scripts/NAME --help' says more"
@@ -12,7 +12,7 @@ help:            ## this list
 setup:           ## the root file system with compiler, QEMU and guest tools
 	scripts/setup
 
-demo: setup      ## from nothing to a booted kernel with a private node at work
+demo: setup      ## from nothing to a booted kernel with a private node and mshare at work
 	scripts/demo
 
 check: setup     ## lint and every test; last line: N passed, N failed, N skipped
@@ -25,8 +25,17 @@ boot: setup      ## a shell in the booted test kernel
 	scripts/kernel test
 	scripts/boot
 
+stress: setup    ## everything at once for MINUTES=30, SEED=N; K=debug; not in check
+	scripts/stress --kernel $(K)
+
+compare: setup   ## the base kernel's own tests on base and patched kernel
+	scripts/compare
+
 bench: setup     ## base kernel against patched kernel, in instructions
 	scripts/bench
+
+postgres: setup  ## PostgreSQL with hundreds of connections, without and with mshare
+	scripts/bench-postgres
 
 dist: setup      ## queue tarball and mails; SIGNOFF="Name <mail>" signs them off
 	scripts/dist
@@ -37,4 +46,5 @@ clean:           ## remove what was built; keeps root, base tree, compiler cache
 distclean:       ## remove the whole build folder
 	scripts/lib/clean --all
 
-.PHONY: help setup demo check kernel boot bench dist clean distclean
+.PHONY: help setup demo check kernel boot stress compare bench postgres \
+	dist clean distclean

@@ -12,6 +12,7 @@
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/futex.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -20,6 +21,7 @@
 #include <sys/mount.h>
 #include <sys/reboot.h>
 #include <sys/syscall.h>
+#include <sys/uio.h>
 #include <sys/wait.h>
 #include <termios.h>
 #include <unistd.h>
@@ -28,12 +30,18 @@
 #define PAGE		4096UL
 #define WARM		4	/* samples that are not reported */
 #define GAP		400	/* a pause this long in a tight loop is a tick */
+#define PUBLIC_NODE	2	/* has no CPU */
+#define MPOL_BIND	2
+#define MPOL_F_PRIVATE	(1 << 12)
 #define PARAM		"/sys/module/pagebench/parameters/"
 
 typedef unsigned long long u64;
 
 static int out = -1;
-static char *area;		/* for the fault tests */
+/* For the fault tests: by the task's policy, bound to nodes with memory only */
+static char *area, *public_area, *private_area, *shared_area;
+/* To a process that sends back what it gets, and from it */
+static int ping[2], pong[2];
 
 static void say(const char *format, ...)
 {
@@ -125,16 +133,36 @@ static u64 do_page_block(int n)
 	return do_module(n, PARAM "block");
 }
 
-static u64 do_fault(int n)
+static u64 do_zonelists(int n)
+{
+	return do_module(n, PARAM "zonelists");
+}
+
+static u64 fault(volatile char *where, int n)
 {
 	u64 t = __rdtsc();
 
 	for (int i = 0; i < n; i++)
-		((volatile char *)area)[i * PAGE] = 1;
+		where[i * PAGE] = 1;
 	t = __rdtsc() - t;
-	if (madvise(area, n * PAGE, MADV_DONTNEED))
+	if (madvise((void *)where, n * PAGE, MADV_DONTNEED))
 		die("madvise");
 	return t;
+}
+
+static u64 do_fault(int n)
+{
+	return fault(area, n);
+}
+
+static u64 do_fault_public(int n)
+{
+	return fault(public_area, n);
+}
+
+static u64 do_fault_private(int n)
+{
+	return fault(private_area, n);
 }
 
 static u64 do_fault_free(int n)
@@ -145,6 +173,61 @@ static u64 do_fault_free(int n)
 		((volatile char *)area)[i * PAGE] = 1;
 	if (madvise(area, n * PAGE, MADV_DONTNEED))
 		die("madvise");
+	return __rdtsc() - t;
+}
+
+/* The pages are there, in the page cache. */
+static u64 do_fault_shared(int n)
+{
+	return fault(shared_area, n);
+}
+
+/* To look for a futex in shared memory, GUP-fast gets its page. */
+static u64 do_gup_fast(int n)
+{
+	u64 t = __rdtsc();
+
+	while (n--)
+		if (syscall(SYS_futex, shared_area + 511 * PAGE, FUTEX_WAKE, 1, NULL, NULL, 0))
+			die("futex");
+	return __rdtsc() - t;
+}
+
+static u64 do_gup(int n)
+{
+	static char buf[16 * PAGE];
+	struct iovec to = { buf, sizeof(buf) }, from = { shared_area, sizeof(buf) };
+	u64 t = __rdtsc();
+
+	while (n--)
+		if (syscall(SYS_process_vm_readv, getpid(), &to, 1, &from, 1, 0) != sizeof(buf))
+			die("process_vm_readv");
+	return __rdtsc() - t;
+}
+
+/* To another process and back */
+static u64 do_switch(int n)
+{
+	u64 t = __rdtsc();
+	char byte = 0;
+
+	while (n--)
+		if (write(ping[1], &byte, 1) != 1 || read(pong[0], &byte, 1) != 1)
+			die("pipe");
+	return __rdtsc() - t;
+}
+
+static u64 do_unmap(int n)
+{
+	u64 t = __rdtsc();
+
+	while (n--) {
+		void *p = mmap(NULL, 16 * PAGE, PROT_READ | PROT_WRITE,
+			       MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
+
+		if (p == MAP_FAILED || munmap(p, 16 * PAGE))
+			die("mmap");
+	}
 	return __rdtsc() - t;
 }
 
@@ -189,8 +272,17 @@ static const struct op {
 	{ "page-block", do_page_block, 256, 32 },
 	{ "fault", do_fault, 128, 48 },
 	{ "fault-free", do_fault_free, 128, 48 },
+	{ "fault-shared", do_fault_shared, 128, 48 },
+	{ "gup-fast", do_gup_fast, 1000, 16 },
+	{ "gup", do_gup, 100, 16 },
 	{ "mmap", do_mmap, 100, 32 },
+	{ "unmap", do_unmap, 16, 48 },
+	{ "switch", do_switch, 100, 32 },
 	{ "fork", do_fork, 5, 96, 37, 40000 },
+	{ "fault-public", do_fault_public, 128, 192 },
+	{ "zonelists", do_zonelists, 8, 32, 0, 40000 },
+}, private_ops[] = {
+	{ "fault-private", do_fault_private, 128, 192 },
 };
 
 static void wait_for_tick(void)
@@ -230,6 +322,58 @@ static void measure(const struct op *op)
 	say("%s\n", line);
 }
 
+/* An area of small pages; MODE -1: with no policy of its own */
+static char *map_area(int mode, int node)
+{
+	unsigned long mask = 1UL << node;
+	char *p = mmap(NULL, 512 * PAGE, PROT_READ | PROT_WRITE,
+		       MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	if (p == MAP_FAILED)
+		die("mmap");
+	if (mode >= 0 && syscall(SYS_mbind, p, 512 * PAGE, mode, &mask, 64, 0))
+		die("mbind");
+	madvise(p, 512 * PAGE, MADV_NOHUGEPAGE);
+	return p;
+}
+
+static void map_shared(void)
+{
+	shared_area = mmap(NULL, 512 * PAGE, PROT_READ | PROT_WRITE,
+			   MAP_SHARED | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
+	if (shared_area == MAP_FAILED)
+		die("mmap");
+}
+
+static void start_other(void)
+{
+	char byte;
+
+	if (pipe(ping) || pipe(pong))
+		die("pipe");
+	if (fork())
+		return;
+	while (read(ping[0], &byte, 1) == 1)
+		if (write(pong[1], &byte, 1) != 1)
+			break;
+	_exit(1);
+}
+
+/* The figures are of the node that they are said to be. */
+static void check_node(char *p, int node)
+{
+	void *page = p;
+	int status = -1;
+
+	*(volatile char *)p = 1;
+	if (syscall(SYS_move_pages, 0, 1, &page, NULL, &status, 0) || status != node) {
+		errno = EXDEV;
+		die("memory of the wrong node");
+	}
+	if (madvise(p, PAGE, MADV_DONTNEED))
+		die("madvise");
+}
+
 int main(void)
 {
 	static const char private_mask[] =
@@ -246,11 +390,11 @@ int main(void)
 	if (fd < 0 || syscall(SYS_finit_module, fd, "", 0))
 		die("loading pagebench.ko");
 	close(fd);
-	area = mmap(NULL, 512 * PAGE, PROT_READ | PROT_WRITE,
-		    MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-	if (area == MAP_FAILED)
-		die("mmap");
-	madvise(area, 512 * PAGE, MADV_NOHUGEPAGE);
+	start_other();
+	map_shared();
+	area = map_area(-1, 0);
+	public_area = map_area(MPOL_BIND, PUBLIC_NODE);
+	check_node(public_area, PUBLIC_NODE);
 
 	if (read_text("/sys/devices/system/node/has_memory", text,
 		      sizeof(text)) < 0)
@@ -261,6 +405,11 @@ int main(void)
 	say("private %s\n", text);
 	for (unsigned int i = 0; i < sizeof(ops) / sizeof(*ops); i++)
 		measure(&ops[i]);
+	if (*text) {
+		private_area = map_area(MPOL_BIND | MPOL_F_PRIVATE, atoi(text));
+		check_node(private_area, atoi(text));
+		measure(&private_ops[0]);
+	}
 	say("end\n");
 	finish();
 }

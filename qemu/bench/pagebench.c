@@ -5,6 +5,7 @@
  * (under -icount the time stamp counter counts instructions).
  */
 #include <linux/gfp.h>
+#include <linux/kprobes.h>
 #include <linux/list.h>
 #include <linux/mm.h>
 #include <linux/module.h>
@@ -62,10 +63,32 @@ static int block_get(char *buf, const struct kernel_param *kp)
 	return failed ? -ENOMEM : sysfs_emit(buf, "%llu\n", t);
 }
 
+/*
+ * What the hotplug of memory does under a lock that the slow path of every
+ * allocation looks at. It is not exported.
+ */
+static void (*build_all_zonelists_fn)(void *pgdat);
+
+static int zonelists_get(char *buf, const struct kernel_param *kp)
+{
+	unsigned int i;
+	u64 t;
+
+	if (!build_all_zonelists_fn)
+		return -ENOENT;
+	t = rdtsc_ordered();
+	for (i = 0; i < n; i++)
+		build_all_zonelists_fn(NULL);
+	t = rdtsc_ordered() - t;
+	return sysfs_emit(buf, "%llu\n", t);
+}
+
 static const struct kernel_param_ops one_ops = { .get = one_get };
 module_param_cb(one, &one_ops, NULL, 0400);
 static const struct kernel_param_ops block_ops = { .get = block_get };
 module_param_cb(block, &block_ops, NULL, 0400);
+static const struct kernel_param_ops zonelists_ops = { .get = zonelists_get };
+module_param_cb(zonelists, &zonelists_ops, NULL, 0400);
 
 /*
  * fork allocates per-CPU counters, and what the search for room costs depends
@@ -100,6 +123,13 @@ module_param_cb(pads, &pads_ops, NULL, 0200);
 
 static int __init pagebench_init(void)
 {
+	/* A probe knows where a function is; it goes before anything is measured. */
+	struct kprobe probe = { .symbol_name = "__build_all_zonelists" };
+
+	if (!register_kprobe(&probe)) {
+		build_all_zonelists_fn = (void *)probe.addr;
+		unregister_kprobe(&probe);
+	}
 	return 0;
 }
 module_init(pagebench_init);

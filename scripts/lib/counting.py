@@ -20,10 +20,19 @@ OPERATIONS = [
     ("page-block", "order-4 block (no per-CPU list), allocate + free"),
     ("fault", "anonymous page fault"),
     ("fault-free", "anonymous page fault + free"),
+    ("fault-shared", "shared memory page fault"),
+    ("gup-fast", "futex in shared memory (GUP-fast)"),
+    ("gup", "process_vm_readv of 16 pages (GUP)"),
     ("mmap", "mmap + munmap"),
+    ("unmap", "mmap, populate and munmap 16 pages"),
+    ("switch", "to another process and back"),
     ("fork", "fork + exit + wait"),
     ("getppid", "getppid (control)"),
+    ("fault-public", "anonymous page fault, bound to another node"),
 ]
+# Measured in the same runs, but not held against the base kernel
+OTHERS = ["zonelists"]
+MEASURED = [name for name, _ in OPERATIONS] + OTHERS
 FUNCTIONS = ["get_page_from_freelist", "__alloc_frozen_pages_noprof",
              "alloc_pages_mpol", "vma_alloc_folio_noprof",
              "handle_mm_fault"]
@@ -140,8 +149,10 @@ class Run:
         return [line.strip() for line in text.split("\n")[:-1]]
 
     def done(self):
-        """How many operations have been measured."""
-        return sum(line.startswith("op ") for line in self.lines())
+        """How many operations of those that all runs have been measured."""
+        names = [line.split()[1] for line in self.lines()
+                 if line.startswith("op ")]
+        return sum(name in MEASURED for name in names)
 
     def stop(self):
         """End QEMU if it still runs."""

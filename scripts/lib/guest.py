@@ -16,7 +16,7 @@ from machine import (PROFILES, choose_accel, guest_root, initrd, job_text,
 
 __all__ = ["KERNELS", "PROFILES", "Result", "boot", "image", "slow"]
 
-KERNELS = ("test", "debug", "base")
+KERNELS = ("test", "debug", "base", "extra")
 BOOT_SECONDS = 120
 KVM_SECONDS = 30     # or it will never come up
 PANIC = re.compile(rb"Kernel panic - not syncing|^\[[ .0-9]*\] Oops:", re.M)

@@ -17,6 +17,7 @@ FRAGMENTS = {
     "base": ("test",),
     "test": ("test", "series"),
     "debug": ("test", "series", "debug"),
+    "extra": ("test", "series", "extra"),
 }
 # A build that does not depend on when, where and by whom: what ccache needs.
 ENVIRONMENT = {
@@ -183,24 +184,32 @@ def _compile(kernel, obj, targets):
 
 
 def _modules_folder(kernel, obj):
-    """The /lib/modules that the guest is given: no modules, but the lists
-    of what is built in, which daxctl asks for."""
+    """The /lib/modules that the guest is given: the few modules that there
+    are, and the lists of what is built in, which daxctl asks for."""
     real = _outside(obj)
     with open(os.path.join(real, "include/config/kernel.release"),
               encoding="utf-8") as text:
         release = text.read().strip()
     folder = os.path.join(real, "modules/lib/modules", release)
     made = os.path.join(folder, "modules.builtin.bin")
-    lists = os.path.join(real, "modules.builtin")
-    if (os.path.exists(made)
-            and os.stat(made).st_mtime > os.stat(lists).st_mtime):
+    newest = max(os.stat(os.path.join(real, name)).st_mtime
+                 for name in ("modules.builtin", "modules.order", "vmlinux"))
+    if os.path.exists(made) and os.stat(made).st_mtime > newest:
         return
     shutil.rmtree(os.path.join(real, "modules"), ignore_errors=True)
     os.makedirs(folder)
     for name in ("modules.builtin", "modules.builtin.modinfo"):
         shutil.copy(os.path.join(real, name), folder)
-    with open(os.path.join(folder, "modules.order"), "wb"):
-        pass
+    with open(os.path.join(real, "modules.order"), encoding="utf-8") as text:
+        modules = [re.sub(r"\.o$", ".ko", line) for line in text.read().split()]
+    for name in modules:
+        os.makedirs(os.path.join(folder, "kernel", os.path.dirname(name)),
+                    exist_ok=True)
+        shutil.copy(os.path.join(real, name),
+                    os.path.join(folder, "kernel", name))
+    with open(os.path.join(folder, "modules.order"), "w",
+              encoding="utf-8") as text:
+        text.writelines(f"kernel/{name}\n" for name in modules)
     run(in_root(["depmod", "-b", f"{obj}/modules", release]),
         log=os.path.join(real, "depmod.log"),
         what=f"depmod for the {kernel} kernel")
@@ -277,7 +286,7 @@ def build(kernel):
                " (about 11 minutes from cold on 2 cores, twice that for "
                "debug; seconds with a warm compiler cache)"))
         configure(kernel)
-        count = _compile(kernel, obj, ["bzImage"])
+        count = _compile(kernel, obj, ["bzImage", "modules"])
         _modules_folder(kernel, obj)
         with open(stamp, "w", encoding="utf-8") as out:
             out.write(inputs)
@@ -304,4 +313,28 @@ def selftests(kernel="test"):
             "-s", "kselftest-install", "TARGETS=" + " ".join(ours),
             "FORCE_TARGETS=1", f"INSTALL_PATH={B}/kselftest"])
         run(argv, log=log, env=env, what="building the kselftests")
+    return folder
+
+
+def base_selftests(collections):
+    """Build the base kernel's own kselftest folders COLLECTIONS; returns
+    the folder they are installed in."""
+    folder = os.path.join(BUILD, "compare", "tests")
+    with _lock("base"):
+        prepare("base")
+        shutil.rmtree(folder, ignore_errors=True)
+        say("building the base kernel's kselftests " + ", ".join(collections))
+        argv, env = make_command("base", f"{B}/kernel/base", [
+            "-s", "kselftest-install", "TARGETS=" + " ".join(collections),
+            "FORCE_TARGETS=1", f"INSTALL_PATH={B}/compare/tests"])
+        try:
+            run(argv, log=os.path.join(folder, "build.log"), env=env,
+                what="building the base kernel's kselftests")
+        finally:
+            # the one thing that they write into the sources
+            for name in ("local_config.mk", "local_config.h_gen"):
+                path = os.path.join(base.TREE, "tools/testing/selftests/mm",
+                                    name)
+                if os.path.exists(path):
+                    os.remove(path)
     return folder

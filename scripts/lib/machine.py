@@ -8,7 +8,8 @@ import stat
 
 from common import BUILD, HOST_TOOLS, TOP, Fail
 
-PROFILES = ("numa", "soft", "cxl", "caps", "dax")
+PROFILES = ("numa", "soft", "cxl", "caps", "dax", "two", "tiers",
+            "stress", "large")
 
 
 def slow():
@@ -50,9 +51,13 @@ def machine(profile, accel, cpus, append):
     cpus = cpus or int(settings["cpus"])
     # a socket each, else the kernel warns about nodes that share one
     options += ["-smp", f"{cpus},sockets={cpus},cores=1,threads=1"]
-    for cpu in range(cpus):
-        node = cpu % int(settings["cpu-nodes"])
-        options += ["-numa", f"cpu,node-id={node},socket-id={cpu}"]
+    # QEMU wants to know where CPUs are before it hears how fast memory is
+    where = next((at - 1 for at, option in enumerate(options)
+                  if option.startswith("hmat-")), len(options))
+    nodes = int(settings["cpu-nodes"])
+    options[where:where] = [
+        option for cpu in range(cpus)
+        for option in ("-numa", f"cpu,node-id={cpu % nodes},socket-id={cpu}")]
     line = "console=ttyS0 panic=-1 oops=panic loglevel=7 printk.time=1"
     return options, " ".join(f"{line} {settings.get('append', '')} {append}"
                              .split())

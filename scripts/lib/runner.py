@@ -34,12 +34,16 @@ class Done:
 class Run:
     """Units on one machine with one kernel; results gather in .done."""
 
-    def __init__(self, profile, kernel, out, files=None, plan=None):
+    # pylint: disable-next=too-many-arguments,too-many-positional-arguments
+    def __init__(self, profile, kernel, out, files=None, plan=None,
+                 env=None, cpus=None):
         self.profile = profile
+        self.cpus = cpus                # default: what the profile says
         self.kernel = kernel
         self.out = os.path.realpath(out)
         self.files = files or {}        # collection name -> folder
         self.plan = plan                # for the expected skips
+        self.env = env or {}            # for the units
         # what the machine needs before the units, if anything
         self.setup = os.path.join(common.TOP, "qemu", f"setup-{profile}")
         self.factor = guest.slow() * FACTOR.get(kernel, 1.0)
@@ -77,8 +81,12 @@ class Run:
         shutil.copy(RUN_UNITS, os.path.join(share, "run-units"))
         if os.path.exists(self.setup):
             shutil.copy(self.setup, os.path.join(share, "setup"))
-        for name in {u.what.split("/")[0] for _, u in numbered
-                     if u.kind == "program"}:
+        names = {u.what.split("/")[0] for _, u in numbered
+                 if u.kind == "program"}
+        # what shell scripts among them source
+        if names and "kselftest" in self.files:
+            names.add("kselftest")
+        for name in names:
             shutil.copytree(self.files[name],
                             os.path.join(share, "files", name), symlinks=True)
         with open(os.path.join(share, "units"), "w",
@@ -106,9 +114,10 @@ class Run:
                     self.profile, self.kernel,
                     ["/bin/sh", "/share/run-units", "/share"],
                     append=append, share=share, timeout=total + 600,
-                    console=console, stdout=said, stderr=said,
+                    cpus=self.cpus, console=console, stdout=said, stderr=said,
                     extra=["-pidfile", os.path.join(share, "qemu.pid")],
-                    env={"KSFT_MACHINE_SLOW": f"{self.factor:g}"})
+                    env={"KSFT_MACHINE_SLOW": f"{self.factor:g}",
+                         **self.env})
         finally:
             follower.over.set()
             follower.join()

@@ -146,8 +146,10 @@ class Splats(unittest.TestCase):
                      "UBSAN: array-index-out-of-bounds in a.c:1:2",
                      "BUG: kernel NULL pointer dereference, address: 0",
                      "kernel BUG at mm/a.c:1!",
+                     "[ BUG: Invalid wait context ]",
                      "BUG: sleeping function called from invalid context"):
-            self.assertEqual(len(splats.scan(f"[    1.5] {line}\n")), 1, line)
+            found = splats.scan(f"<4>[    1.5][   T12] {line}\n")
+            self.assertEqual([s.title for s in found], [line])
 
     def test_harmless(self):
         """What a healthy boot logs."""

@@ -23,6 +23,7 @@ STATE = TREE + ".state"
 OVERLAYS = (
     ("tools/testing/selftests/", "selftests/"),
     ("mm/tests/", "kunit/"),
+    ("samples/", "samples/"),
     ("Documentation/", "Documentation/"),
 )
 # Documents of the project itself, which no patch takes to the kernel.

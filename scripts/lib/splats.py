@@ -27,7 +27,8 @@ DENY = re.compile("|".join((
 # What KUnit says about a failed test is no splat, and kmemleak's report is
 # read from its own file.
 IGNORE = re.compile(r"kmemleak: \d+ new suspected|^\[[^]]*\]\s+# \w+: ")
-STAMP = re.compile(r"^(?:\[[^]]*\]|<\d+>|\s)*")
+# "<4>[   12.345678][  T12] ", but not "[ BUG: Invalid wait context ]"
+STAMP = re.compile(r"^(?:\[ *[\d.]+\]|\[ *[TC]\d+\]|<\d+>|\s)*")
 START = re.compile(r"private-nodes-unit: start (\S+)")
 END = re.compile(r"private-nodes-unit: end (\S+)")
 STOP = re.compile(r"---\[ end (?:trace|Kernel)|\[ cut here \]|={20,}")

@@ -24,10 +24,6 @@
 #include "pn_util.h"
 #include "kselftest_harness.h"
 
-#ifndef MPOL_F_MEMS_PRIVATE
-#define MPOL_F_MEMS_PRIVATE	(1 << 3)
-#endif
-
 #define LEN		(16 * pn_page_size())
 #define NOBODY		65534
 
@@ -62,10 +58,7 @@ static const char *get(const char *dir, const char *name)
 	char path[200];
 
 	snprintf(path, sizeof(path), "%s/%s", dir, name);
-	if (pn_read_file(path, text, sizeof(text)) < 0)
-		return "(unreadable)";
-	text[strcspn(text, "\n")] = 0;
-	return text;
+	return pn_read_line(path, text, sizeof(text)) ? "(unreadable)" : text;
 }
 
 #define EXPECT_FILE(text, dir, name)	EXPECT_STREQ(text, get(dir, name))
@@ -453,7 +446,7 @@ static int touch_memfd(struct pn_child *child, void *arg)
 /* Shared memory: the right of the one who set the policy */
 TEST_F_TIMEOUT(access, shared_memory, 120)
 {
-	int fd = memfd_create("pn", MFD_CLOEXEC), i;
+	int fd = memfd_create("pn", MFD_CLOEXEC);
 
 	ASSERT_LE(0, fd);
 	ASSERT_EQ(0, ftruncate(fd, LEN));
@@ -471,13 +464,45 @@ TEST_F_TIMEOUT(access, shared_memory, 120)
 	/* Nor does it help that its cgroup has gone, too. */
 	ASSERT_EQ(0, put(self->a, "cpuset.mems.private", number(self->priv)));
 	EXPECT_RUN(0, fill_memfd);
-	for (i = 0; i < 100 && rmdir(self->b); i++)
-		usleep(10000);
-	ASSERT_GT(100, i);
+	ASSERT_EQ(0, pn_remove_group(self->b));
 	EXPECT_EQ(0, fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, LEN));
 	EXPECT_RUN(0, touch_memfd);
 	ASSERT_EQ(0, put(self->a, "cpuset.mems.private", "none"));
 	EXPECT_EQ(0, fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, LEN));
+	EXPECT_RUN(100, touch_memfd);
+	close(fd);
+}
+
+/*
+ * The grant of a cgroup at the first level goes with it: there is nobody left who
+ * could take it back.
+ */
+TEST_F_TIMEOUT(access, removed_cgroup, 120)
+{
+	const char *const dirs[] = { self->b, self->a };
+	int fd = memfd_create("pn", MFD_CLOEXEC), i;
+	size_t n;
+
+	ASSERT_LE(0, fd);
+	ASSERT_EQ(0, ftruncate(fd, LEN));
+	ASSERT_EQ(0, fchmod(fd, 0666));
+	self->shared->sig = fd;
+	ASSERT_EQ(0, put(self->a, "cpuset.mems.private", number(self->priv)));
+	EXPECT_RUN(0, fill_memfd);
+	EXPECT_RUN(0, touch_memfd);
+	for (n = 0; n < ARRAY_SIZE(dirs); n++)
+		ASSERT_EQ(0, pn_remove_group(dirs[n]));
+	/* What rmdir() has begun, a worker ends. */
+	for (i = 0; i < 100; i++) {
+		int status;
+
+		EXPECT_EQ(0, fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+				       0, LEN));
+		status = pn_run(touch_memfd, self, 20);
+		if (!WIFEXITED(status) || WEXITSTATUS(status))
+			break;
+		usleep(50000);
+	}
 	EXPECT_RUN(100, touch_memfd);
 	close(fd);
 }
@@ -506,6 +531,34 @@ static int dropped(struct pn_child *child, void *arg)
 TEST_F(access, privileges_dropped)
 {
 	EXPECT_RUN(0, dropped);
+}
+
+static int public_part(struct pn_child *child, void *arg)
+{
+	FIXTURE_DATA(access) *self = arg;
+	unsigned long with_cpu = self->privs | NODE_BIT(pn_cpu_node());
+	unsigned long with_control = self->privs | NODE_BIT(self->control);
+	char *p = pn_map(LEN);
+
+	if (!p || enter(self->b))
+		return 1;
+	if (pn_set_mempolicy(MPOL_BIND | MPOL_F_PRIVATE, &with_cpu) ||
+	    pn_mbind(p, LEN, MPOL_BIND | MPOL_F_PRIVATE, &with_cpu, 0) ||
+	    pn_mbind(p, LEN, MPOL_BIND | MPOL_F_PRIVATE, &self->privs, 0))
+		return 2;
+	if (pn_set_mempolicy(MPOL_BIND | MPOL_F_PRIVATE, &with_control) != -1 || errno != EINVAL)
+		return 3;
+	if (pn_mbind(p, LEN, MPOL_BIND | MPOL_F_PRIVATE, &with_control, 0) != -1 ||
+	    errno != EINVAL)
+		return 4;
+	return 0;
+}
+
+/* The public nodes of a mask, if any, have to be allowed by the cpuset: EINVAL. */
+TEST_F(access, public_part)
+{
+	ASSERT_EQ(0, put(self->b, "cpuset.mems", number(pn_cpu_node())));
+	EXPECT_RUN(0, public_part);
 }
 
 static int user_namespace(struct pn_child *child, void *arg)
@@ -567,8 +620,7 @@ TEST_F(access, delegation)
 	}
 	EXPECT_RUN(0, delegated);
 	snprintf(path, sizeof(path), "%s/sub", self->b);
-	for (i = 0; i < 100 && rmdir(path); i++)
-		usleep(10000);
+	EXPECT_EQ(0, pn_remove_group(path));
 }
 
 static int mems_private(struct pn_child *child, void *arg)
@@ -593,6 +645,10 @@ static int mems_private(struct pn_child *child, void *arg)
 		return 4;
 	if (enter(self->a) || become_nobody())
 		return 5;
+	/* Nothing is to be known of an address */
+	if (pn_get_mempolicy(&mode, &mask, line, MPOL_F_MEMS_PRIVATE) != -1 ||
+	    errno != EINVAL)
+		return 9;
 	if (pn_get_mempolicy(&mode, &mask, NULL, MPOL_F_MEMS_PRIVATE) || mask != self->privs)
 		return 6;
 	snprintf(want, sizeof(want), "grep -qx 'Mems_private_allowed_list:\t%d' /proc/%d/status",

@@ -20,45 +20,17 @@
 #include <sys/mman.h>
 #include <sys/wait.h>
 
+#include "pn_dax.h"
 #include "pn_util.h"
 #include "kselftest_harness.h"
-
-#define DAX		"/sys/bus/dax/devices/dax0.0/"
-#define ONLINE		"/sys/devices/system/memory/auto_online_blocks"
-
-static char saved_online[32];
-
-static bool have_cxl(void)
-{
-	return !access("/sys/bus/cxl/devices/mem0", F_OK) && access(DAX, F_OK) &&
-	       !system("command -v cxl daxctl >/dev/null");
-}
-
-static int run(const char *command)
-{
-	char line[300];
-	int ret;
-
-	snprintf(line, sizeof(line), "{ %s; } >/tmp/pn_dax.log 2>&1", command);
-	ret = system(line);
-	if (ret) {
-		pn_note("failed: %s", command);
-		if (system("sed 's/^/#   /' /tmp/pn_dax.log >&2"))
-			return -1;
-	}
-	return ret;
-}
 
 static const char *attribute(const char *name)
 {
 	static char text[100];
 	char path[120];
 
-	snprintf(path, sizeof(path), DAX "%s", name);
-	if (pn_read_file(path, text, sizeof(text)) < 0)
-		return "(unreadable)";
-	text[strcspn(text, "\n")] = 0;
-	return text;
+	snprintf(path, sizeof(path), PN_DAX "%s", name);
+	return pn_read_line(path, text, sizeof(text)) ? "(unreadable)" : text;
 }
 
 static const char *node_attribute(int nid, const char *name)
@@ -67,62 +39,49 @@ static const char *node_attribute(int nid, const char *name)
 	char path[120];
 
 	snprintf(path, sizeof(path), PN_NODE_DIR "/node%d/private/%s", nid, name);
-	if (pn_read_file(path, text, sizeof(text)) < 0)
-		return "(none)";
-	text[strcspn(text, "\n")] = 0;
-	return text;
+	return pn_read_line(path, text, sizeof(text)) ? "(none)" : text;
 }
 
 /* 0 or the error of the write */
 static int set_private(const char *value)
 {
-	return pn_write_file(DAX "private", value) ? errno : 0;
+	return pn_write_file(PN_DAX "private", value) ? errno : 0;
 }
 
 FIXTURE(dax)
 {
-	bool region;
+	bool possible;
 	int nid;
 };
 
 FIXTURE_SETUP(dax)
 {
-	int tries;
-
-	if (!have_cxl())
+	if (!pn_dax_possible())
 		SKIP(return, "no CXL memory device, or no cxl and daxctl");
-	ASSERT_EQ(0, pn_read_file(ONLINE, saved_online, sizeof(saved_online)));
-	saved_online[strcspn(saved_online, "\n")] = 0;
-	/* Nothing shall use it before it is decided for whom it is. */
-	ASSERT_EQ(0, pn_write_file(ONLINE, "offline"));
-	ASSERT_EQ(0, run("cxl create-region -t ram -d decoder0.0 -m mem0"));
-	self->region = true;
-	for (tries = 0; access(DAX "private", F_OK) && tries < 100; tries++)
-		usleep(100000);
-	ASSERT_EQ(0, access(DAX "private", F_OK));
-	self->nid = pn_read_long(DAX "target_node");
+	self->possible = true;
+	self->nid = pn_dax_create("");
 	ASSERT_LE(0, self->nid);
 }
 
 FIXTURE_TEARDOWN(dax)
 {
-	if (!self->region)
+	if (!self->possible)
 		return;
-	run("daxctl offline-memory dax0.0; daxctl reconfigure-device -m devdax --force dax0.0");
-	EXPECT_EQ(0, run("cxl disable-region region0 && cxl destroy-region region0"));
-	pn_write_file(ONLINE, saved_online);
+	pn_dax_run("daxctl offline-memory dax0.0;"
+		   "daxctl reconfigure-device -m devdax --force dax0.0");
+	EXPECT_EQ(0, pn_dax_destroy());
 	EXPECT_FALSE(pn_node_mask("has_private_memory") & NODE_BIT(self->nid));
 	EXPECT_FALSE(pn_node_mask("has_memory") & NODE_BIT(self->nid));
 }
 
 static int to_devdax(void)
 {
-	return run("daxctl reconfigure-device -m devdax --force dax0.0");
+	return pn_dax_run("daxctl reconfigure-device -m devdax --force dax0.0");
 }
 
 static int to_system_ram(void)
 {
-	return run("daxctl reconfigure-device -m system-ram dax0.0");
+	return pn_dax_run("daxctl reconfigure-device -m system-ram dax0.0");
 }
 
 /* Memory blocks of the node: writes to the state of all, the first error */
@@ -213,7 +172,7 @@ TEST_F_TIMEOUT(dax, there_and_back, 3000)
 		pn_settle();
 		EXPECT_EQ(0, pn_wait_empty(self->nid));
 
-		ASSERT_EQ(0, run("daxctl offline-memory dax0.0"));
+		ASSERT_EQ(0, pn_dax_run("daxctl offline-memory dax0.0"));
 		EXPECT_EQ(0, pn_node_mask("has_private_memory"));
 		/* Offline, but still the owner's */
 		EXPECT_STREQ("dax/kmem", node_attribute(self->nid, "owner"));
@@ -231,7 +190,7 @@ TEST_F_TIMEOUT(dax, public_again, 300)
 	ASSERT_EQ(0, set_private("1"));
 	ASSERT_EQ(0, to_system_ram());
 	EXPECT_EQ(mask, pn_node_mask("has_private_memory"));
-	ASSERT_EQ(0, run("daxctl offline-memory dax0.0"));
+	ASSERT_EQ(0, pn_dax_run("daxctl offline-memory dax0.0"));
 	ASSERT_EQ(0, to_devdax());
 	ASSERT_EQ(0, set_private("0"));
 	ASSERT_EQ(0, to_system_ram());
@@ -249,7 +208,7 @@ TEST_F_TIMEOUT(dax, attribute, 300)
 	EXPECT_EQ(EBUSY, set_private("1"));
 	EXPECT_EQ(EBUSY, set_private("0"));
 	EXPECT_STREQ("1", attribute("private"));
-	ASSERT_EQ(0, run("daxctl offline-memory dax0.0"));
+	ASSERT_EQ(0, pn_dax_run("daxctl offline-memory dax0.0"));
 	ASSERT_EQ(0, to_devdax());
 	ASSERT_EQ(0, set_private("0"));
 	EXPECT_EQ(EINVAL, set_private("x"));
@@ -290,7 +249,7 @@ TEST_F_TIMEOUT(dax, zone, 300)
 		EXPECT_GE(0, present_in_zone(self->nid, "Normal"));
 	}
 	/* To be pinned it must not be movable. */
-	ASSERT_EQ(0, run("daxctl offline-memory dax0.0"));
+	ASSERT_EQ(0, pn_dax_run("daxctl offline-memory dax0.0"));
 	ASSERT_EQ(0, to_devdax());
 	ASSERT_EQ(0, set_private("pin"));
 	ASSERT_EQ(0, to_system_ram());

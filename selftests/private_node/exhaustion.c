@@ -10,8 +10,10 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <pthread.h>
 #include <sched.h>
 #include <signal.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -23,9 +25,11 @@
 #include <sys/wait.h>
 
 #include "pn_util.h"
+#include "pn_work.h"
 #include "kselftest_harness.h"
 
-#define DEADLINE	30
+#define DEADLINE		30
+#define SAME_PAGES		256
 
 FIXTURE(exhaustion)
 {
@@ -100,6 +104,144 @@ FIXTURE_TEARDOWN(exhaustion)
 		EXPECT_EQ(self->kills, pn_vmstat("oom_kill"));
 		EXPECT_EQ(0, pn_wait_empty(self->priv));
 	}
+}
+
+/* Two who go through the same memory at the same time */
+struct pair {
+	pthread_barrier_t barrier;
+	char *mem;
+	int zero, rounds;
+};
+
+/*
+ * Pages that could be written to, of all up to the first that could not. An
+ * error instead of a signal, as signal handlers are for the whole process.
+ */
+static int go_through(struct pair *pair)
+{
+	int i;
+
+	for (i = 0; i < SAME_PAGES; i++)
+		if (pread(pair->zero, pair->mem + i * pn_page_size(), 1, 0) != 1)
+			break;
+	return i;
+}
+
+static void *second(void *arg)
+{
+	struct pair *pair = arg;
+	long wrong = 0;
+	int i, done;
+
+	pn_pin(1);
+	for (i = 0; i < pair->rounds; i++) {
+		pthread_barrier_wait(&pair->barrier);
+		done = go_through(pair);
+		pthread_barrier_wait(&pair->barrier);
+		if (done < SAME_PAGES &&
+		    pn_node_of(pair->mem + done * pn_page_size()) >= 0)
+			wrong++;
+		pthread_barrier_wait(&pair->barrier);
+	}
+	return (void *)wrong;
+}
+
+/*
+ * How often one of them got an error for a page that is there when both have
+ * ended; or -1 if the memory did not run out each time, or other things failed.
+ */
+static int race(char *mem, int rounds, int advice)
+{
+	struct pair pair = { .mem = mem, .rounds = rounds };
+	long wrong = 0, of_second = 0;
+	bool enough = false;
+	pthread_t thread;
+	int i, done;
+
+	pair.zero = open("/dev/zero", O_RDONLY | O_CLOEXEC);
+	if (pair.zero < 0 || pthread_barrier_init(&pair.barrier, NULL, 2) ||
+	    pthread_create(&thread, NULL, second, &pair))
+		return -1;
+	for (i = 0; i < rounds; i++) {
+		madvise(mem, SAME_PAGES * pn_page_size(), advice);
+		pn_settle();
+		pthread_barrier_wait(&pair.barrier);
+		done = go_through(&pair);
+		pthread_barrier_wait(&pair.barrier);
+		if (done == SAME_PAGES)
+			enough = true;
+		else if (pn_node_of(mem + done * pn_page_size()) >= 0)
+			wrong++;
+		pthread_barrier_wait(&pair.barrier);
+	}
+	pthread_join(thread, (void **)&of_second);
+	pthread_barrier_destroy(&pair.barrier);
+	close(pair.zero);
+	return enough ? -1 : wrong + of_second;
+}
+
+FIXTURE(last_page)
+{
+	int priv;
+	struct pn_child hog;
+	bool full;
+	char *mem;
+	size_t len;
+};
+
+FIXTURE_VARIANT(last_page)
+{
+	bool shared;
+};
+
+FIXTURE_VARIANT_ADD(last_page, anonymous) { .shared = false };
+FIXTURE_VARIANT_ADD(last_page, shared) { .shared = true };
+
+FIXTURE_SETUP(last_page)
+{
+	self->priv = pn_private_node();
+	if (self->priv < 0)
+		SKIP(return, "no private node: boot with private_node=<nid>");
+	if (sysconf(_SC_NPROCESSORS_ONLN) < 2)
+		SKIP(return, "one CPU: there is no race");
+	ASSERT_EQ(0, pn_start_empty(self->priv));
+	pn_pin(0);
+	self->len = SAME_PAGES * pn_page_size();
+	if (variant->shared) {
+		unsigned long mask = NODE_BIT(self->priv);
+
+		self->mem = mmap(NULL, self->len, PROT_READ | PROT_WRITE,
+				 MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+		ASSERT_NE(MAP_FAILED, self->mem);
+		ASSERT_EQ(0, pn_mbind(self->mem, self->len, MPOL_BIND | pn_flag(),
+				      &mask, 0));
+	} else {
+		self->mem = pn_map_bound(self->len, MPOL_BIND | pn_flag(),
+					 NODE_BIT(self->priv));
+		ASSERT_NE(NULL, self->mem);
+		madvise(self->mem, self->len, MADV_NOHUGEPAGE);
+	}
+	/* Ours before the node is full: a half of it, and the page table */
+	ASSERT_EQ(self->len / 2, pn_touch(self->mem, self->len / 2, pn_page_size(), NULL));
+	ASSERT_EQ(0, pn_spawn(&self->hog, take_all, &self->priv));
+	ASSERT_EQ(0, pn_ready(&self->hog, 100));
+	self->full = true;
+}
+
+FIXTURE_TEARDOWN(last_page)
+{
+	if (self->mem)
+		munmap(self->mem, self->len);
+	if (self->full) {
+		EXPECT_EQ(0, pn_reap(&self->hog, DEADLINE));
+		EXPECT_EQ(0, pn_wait_empty(self->priv));
+	}
+}
+
+/* Who comes second finds the page of the first, and not that there is none. */
+TEST_F_TIMEOUT(last_page, wanted_twice, 300)
+{
+	EXPECT_EQ(0, race(self->mem, 100, variant->shared ? MADV_REMOVE : MADV_DONTNEED));
 }
 
 /* Row 45: "SIGBUS (BUS_ADRERR) for a touch", and no page from elsewhere */
@@ -429,19 +571,34 @@ static int charge(struct pn_child *child, void *arg)
 }
 
 /* Bytes of kind on the node, or -1 */
-static long numa_stat(FIXTURE_DATA(memcg) *self, const char *kind)
+static int numa_stats(FIXTURE_DATA(memcg) *self, char *text, size_t size)
 {
-	char path[160], text[8192], want[16], *line, *count;
+	char path[160];
 
 	snprintf(path, sizeof(path), "%s/memory.numa_stat", self->group);
-	if (pn_read_file(path, text, sizeof(text)))
+	return pn_read_file(path, text, size);
+}
+
+/* What a line of memory.numa_stat says of the node, or -1 */
+static long of_node(FIXTURE_DATA(memcg) *self, const char *line)
+{
+	char want[16];
+	const char *count;
+
+	snprintf(want, sizeof(want), " N%d=", self->nid);
+	count = strstr(line, want);
+	return count ? atol(count + strlen(want)) : -1;
+}
+
+static long numa_stat(FIXTURE_DATA(memcg) *self, const char *kind)
+{
+	char text[8192], *line, *rest = text;
+
+	if (numa_stats(self, text, sizeof(text)))
 		return -1;
-	for (line = strtok(text, "\n"); line; line = strtok(NULL, "\n")) {
-		if (strncmp(line, kind, strlen(kind)) || line[strlen(kind)] != ' ')
-			continue;
-		snprintf(want, sizeof(want), " N%d=", self->nid);
-		count = strstr(line, want);
-		return count ? atol(count + strlen(want)) : -1;
+	while ((line = strsep(&rest, "\n"))) {
+		if (!strncmp(line, kind, strlen(kind)) && line[strlen(kind)] == ' ')
+			return of_node(self, line);
 	}
 	return -1;
 }
@@ -468,6 +625,101 @@ TEST_F_TIMEOUT(memcg, accounting, 100)
 	while (numa_stat(self, "anon") > 0 && pn_now() < deadline)
 		poll(NULL, 0, 50);
 	EXPECT_EQ(0, numa_stat(self, "anon"));
+}
+
+/*
+ * Row 55: more than the limit allows, of all kinds, with a task policy that
+ * names the node; what is anonymous is on the control node, and comes back from
+ * swap again and again.
+ */
+static int load(struct pn_child *child, void *arg)
+{
+	FIXTURE_DATA(memcg) *self = arg;
+	unsigned long mask = NODE_BIT(self->nid);
+	size_t len = 32 * MIB;
+	char path[160], *p, *q;
+	int round;
+
+	snprintf(path, sizeof(path), "%s/cgroup.procs", self->group);
+	if (pn_write_file(path, "0"))
+		return 1;
+	p = pn_map_bound(8 * MIB, self->mode, NODE_BIT(self->nid));
+	q = pn_map_bound(len, MPOL_BIND, NODE_BIT(self->control));
+	if (!p || !q || pn_touch(p, 8 * MIB, pn_page_size(), NULL) != 8 * MIB)
+		return 2;
+	madvise(q, len, MADV_NOHUGEPAGE);
+	pn_prefault_stack();
+	if (pn_set_mempolicy(self->mode, &mask))
+		return 3;
+	if (pn_work_shmem(4 * MIB, self->nid) || pn_work_block_read(4 * MIB, self->nid) ||
+	    pn_work_files(2 * MIB, self->nid))
+		return 4;
+	for (round = 0; round < 3; round++)
+		if (pn_touch(q, len, pn_page_size(), NULL) != len)
+			return 5;
+	pn_hold(child);
+	return 0;
+}
+
+/* How many kinds of memory.numa_stat that are not anonymous memory the node has */
+static int other_kinds(FIXTURE_DATA(memcg) *self, bool say)
+{
+	char text[8192], *line, *rest = text;
+	int kinds = 0;
+
+	if (numa_stats(self, text, sizeof(text)))
+		return -1;
+	while ((line = strsep(&rest, "\n"))) {
+		if (!strncmp(line, "anon", 4) || !strncmp(line, "active_anon ", 12) ||
+		    !strncmp(line, "inactive_anon ", 14))
+			continue;
+		if (of_node(self, line) <= 0)
+			continue;
+		kinds++;
+		if (say)
+			pn_note("node %d: %s", self->nid, line);
+	}
+	return kinds;
+}
+
+/* Row 55: what a memory cgroup under load swaps, caches and refaults is elsewhere. */
+TEST_F_TIMEOUT(memcg, load, 300)
+{
+	const int nids[] = { self->control, self->priv };
+	const int modes[] = { MPOL_BIND, MPOL_BIND | pn_flag() };
+	struct pn_child child;
+	double deadline;
+	char path[160];
+	size_t i;
+
+	if (pn_swap_on(256 * MIB))
+		SKIP(return, "no zram to swap to");
+	snprintf(path, sizeof(path), "%s/memory.max", self->group);
+	EXPECT_EQ(0, pn_write_file(path, "33554432"));
+	for (i = 0; i < ARRAY_SIZE(nids); i++) {
+		long before = pn_node_vmstat(self->control, "workingset_refault_anon");
+
+		self->nid = nids[i];
+		self->mode = modes[i];
+		EXPECT_EQ(0, pn_spawn(&child, load, self));
+		EXPECT_EQ(0, pn_ready(&child, 2 * DEADLINE));
+		/* The load is one. */
+		EXPECT_LT((long)(8 * MIB) / pn_page_size(),
+			  pn_node_vmstat(self->control, "workingset_refault_anon") - before);
+		deadline = pn_now() + pn_slow(10);
+		while (i && other_kinds(self, false) && pn_now() < deadline)
+			poll(NULL, 0, 50);
+		if (i) {
+			EXPECT_EQ(0, other_kinds(self, true));
+			EXPECT_LE((long)(8 * MIB), numa_stat(self, "anon"));
+			EXPECT_EQ(0, pn_wait_only_anon(self->priv, 9 * MIB / pn_page_size()));
+		} else {
+			/* Caches, slab, page tables, refaults */
+			EXPECT_LT(4, other_kinds(self, false));
+		}
+		EXPECT_EQ(0, pn_reap(&child, DEADLINE));
+	}
+	EXPECT_EQ(0, pn_swap_off());
 }
 
 /* Rows 69, 70: "memory.reclaim" does not see the node. */

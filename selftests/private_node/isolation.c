@@ -264,6 +264,43 @@ TEST_F_TIMEOUT(hugetlb, surplus, 120)
 	EXPECT_EQ(0, pn_reap(&child, 60));
 }
 
+/* Row 66: a page that is about to fail is replaced, but not by one of the node. */
+TEST_F_TIMEOUT(hugetlb, soft_offline, 120)
+{
+	unsigned long control = NODE_BIT(self->control), priv = NODE_BIT(self->priv);
+	long before = pn_allocations(self->priv), bad = pn_meminfo(-1, "HardwareCorrupted");
+	size_t len = 4 * MIB, i;
+	char path[160], *p;
+
+	snprintf(path, sizeof(path), PN_NODE_DIR "/node%d/hugepages/hugepages-2048kB/nr_hugepages",
+		 self->control);
+	ASSERT_EQ(0, pn_write_file(path, "2"));
+	p = mmap(NULL, len, PROT_READ | PROT_WRITE,
+		 MAP_PRIVATE | MAP_ANONYMOUS | MAP_HUGETLB | MAP_NORESERVE, -1, 0);
+	ASSERT_NE(MAP_FAILED, p);
+	ASSERT_EQ(0, pn_mbind(p, len, MPOL_BIND, &control, 0));
+	ASSERT_EQ(len, pn_touch(p, len, 2 * MIB, NULL));
+	/* A pool on the node would be the only one with a free page. */
+	snprintf(path, sizeof(path), PN_NODE_DIR "/node%d/hugepages/hugepages-2048kB/nr_hugepages",
+		 self->priv);
+	pn_write_file(path, "2");
+	pn_prefault_stack();
+	ASSERT_EQ(0, pn_set_mempolicy(MPOL_BIND | pn_flag(), &priv));
+	for (i = 0; i < len; i += 2 * MIB) {
+		EXPECT_EQ(0, madvise(p + i, pn_page_size(), 101 /* MADV_SOFT_OFFLINE */));
+		EXPECT_TRUE(pn_public_nodes() & NODE_BIT(pn_node_of(p + i)))
+			TH_LOG("node %d", pn_node_of(p + i));
+		EXPECT_EQ((unsigned long)p + i, *(unsigned long *)(p + i));
+	}
+	ASSERT_EQ(0, pn_set_mempolicy(MPOL_DEFAULT, NULL));
+	/* The control: two pages have been replaced. */
+	EXPECT_EQ(2 * pn_page_size() / 1024, pn_meminfo(-1, "HardwareCorrupted") - bad);
+	EXPECT_EQ(0, node_hugepages(self->priv));
+	EXPECT_EQ(0, pn_wait_only_anon(self->priv, MIB / pn_page_size()));
+	EXPECT_GT(MIB / pn_page_size(), pn_allocations(self->priv) - before);
+	munmap(p, len);
+}
+
 FIXTURE(policies)
 {
 	int priv, control;

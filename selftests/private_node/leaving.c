@@ -96,7 +96,8 @@ TEST_F(leaving, move_pages_from)
 	ASSERT_EQ(0, move_all(self->on_control, self->cpu, status));
 	EXPECT_EQ(self->cpu, all_on(self->on_control));
 
-	move_all(self->on_priv, self->cpu, status);
+	/* The result is the number of pages that were not moved. */
+	EXPECT_EQ(PAGES, move_all(self->on_priv, self->cpu, status));
 	EXPECT_EQ(self->priv, all_on(self->on_priv));
 	EXPECT_NE(self->cpu, status[0]);
 }
@@ -124,7 +125,7 @@ TEST_F(leaving, migrate_pages_from)
 	ASSERT_LE(0, pn_migrate_pages(0, NODE_BIT(self->control), NODE_BIT(self->cpu)));
 	EXPECT_EQ(self->cpu, all_on(self->on_control));
 
-	pn_migrate_pages(0, NODE_BIT(self->priv), NODE_BIT(self->cpu));
+	EXPECT_EQ(PAGES, pn_migrate_pages(0, NODE_BIT(self->priv), NODE_BIT(self->cpu)));
 	EXPECT_EQ(self->priv, all_on(self->on_priv));
 }
 
@@ -134,6 +135,15 @@ TEST_F(leaving, migrate_pages_to)
 	EXPECT_EQ(-1, pn_migrate_pages(0, NODE_BIT(self->control), NODE_BIT(self->priv)));
 	EXPECT_EQ(ENODEV, errno);
 	EXPECT_EQ(self->control, all_on(self->on_control));
+}
+
+/* Row 43: among others it is left out, as a node without memory is. */
+TEST_F(leaving, migrate_pages_to_all)
+{
+	unsigned long all = NODE_BIT(self->cpu) | NODE_BIT(self->priv);
+
+	EXPECT_LE(0, pn_migrate_pages(0, NODE_BIT(self->control), all));
+	EXPECT_EQ(self->cpu, all_on(self->on_control));
 }
 
 static int migrate_parent(struct pn_child *child, void *arg)
@@ -154,7 +164,8 @@ TEST_F(leaving, migrate_pages_of_another)
 /* Row 44: a new policy with MPOL_MF_MOVE moves nothing out ... */
 TEST_F(leaving, mbind_move_from)
 {
-	unsigned long cpus = NODE_BIT(self->cpu);
+	unsigned long cpus = NODE_BIT(self->cpu), mask;
+	int mode;
 
 	ASSERT_EQ(0, pn_mbind(self->on_control, self->len, MPOL_BIND, &cpus, MPOL_MF_MOVE));
 	EXPECT_EQ(self->cpu, all_on(self->on_control));
@@ -168,12 +179,19 @@ TEST_F(leaving, mbind_move_from)
 			       MPOL_MF_MOVE | MPOL_MF_STRICT));
 	EXPECT_EQ(EIO, errno);
 	EXPECT_EQ(self->priv, all_on(self->on_priv));
+	/* The policy is the new one all the same, as with any page that stays. */
+	EXPECT_EQ(-1, pn_mbind(self->on_priv, self->len, MPOL_INTERLEAVE, &cpus,
+			       MPOL_MF_MOVE | MPOL_MF_STRICT));
+	EXPECT_EQ(EIO, errno);
+	ASSERT_EQ(0, pn_get_mempolicy(&mode, &mask, self->on_priv, MPOL_F_ADDR));
+	EXPECT_EQ(MPOL_INTERLEAVE, mode);
 }
 
 /* Row 44: nor does a policy for the node draw pages in. */
 TEST_F(leaving, mbind_move_to)
 {
-	unsigned long privs = NODE_BIT(self->priv);
+	unsigned long privs = NODE_BIT(self->priv), mask;
+	int mode;
 
 	EXPECT_EQ(0, pn_mbind(self->on_control, self->len, MPOL_BIND | pn_flag(), &privs, 0));
 	EXPECT_EQ(self->control, all_on(self->on_control));
@@ -186,6 +204,12 @@ TEST_F(leaving, mbind_move_to)
 			       MPOL_MF_MOVE | MPOL_MF_STRICT));
 	EXPECT_EQ(EIO, errno);
 	EXPECT_EQ(self->control, all_on(self->on_control));
+	/* "the call fails with EIO and the policy is not changed" */
+	EXPECT_EQ(-1, pn_mbind(self->on_control, self->len, MPOL_PREFERRED | pn_flag(), &privs,
+			       MPOL_MF_MOVE | MPOL_MF_STRICT));
+	EXPECT_EQ(EIO, errno);
+	ASSERT_EQ(0, pn_get_mempolicy(&mode, &mask, self->on_control, MPOL_F_ADDR));
+	EXPECT_EQ(MPOL_BIND | pn_flag(), mode);
 }
 
 /* Pages that are where the policy wants them satisfy MPOL_MF_STRICT. */

@@ -237,6 +237,28 @@ static int task_interleave(struct pn_child *child, void *arg)
 	return pn_count_nodes(shared, len, count) == 64 && !count[self->priv] ? 0 : 5;
 }
 
+static int next_node(struct pn_child *child, void *arg)
+{
+	FIXTURE_DATA(modes) *self = arg;
+	unsigned long public = self->both & ~self->privs;
+	int node = -1;
+
+	if (pn_set_mempolicy(MPOL_INTERLEAVE, &public) ||
+	    pn_get_mempolicy(&node, NULL, NULL, MPOL_F_NODE) || NODE_BIT(node) != public)
+		return 1;
+	if (pn_set_mempolicy(MPOL_INTERLEAVE | pn_flag(), &self->both))
+		return 2;
+	return pn_get_mempolicy(&node, NULL, NULL, MPOL_F_NODE) == -1 && errno == EINVAL ? 0 : 3;
+}
+
+/* Private nodes are interleaved by address: there is no next node to tell. */
+TEST_F(modes, next_node)
+{
+	int status = pn_run(next_node, self, 30);
+
+	EXPECT_EQ(0, status) TH_LOG("exit status %d", WEXITSTATUS(status));
+}
+
 TEST_F(modes, task_policy)
 {
 	int status = pn_run(task_interleave, self, 30);

@@ -6,7 +6,9 @@
 #define _GNU_SOURCE
 #include <ctype.h>
 #include <dirent.h>
+#include <elf.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <sched.h>
 #include <signal.h>
@@ -84,9 +86,8 @@ static bool thread_exists(const char *name)
 		if (!isdigit(entry->d_name[0]))
 			continue;
 		snprintf(path, sizeof(path), "/proc/%s/comm", entry->d_name);
-		if (pn_read_file(path, comm, sizeof(comm)))
+		if (pn_read_line(path, comm, sizeof(comm)))
 			continue;
-		comm[strcspn(comm, "\n")] = 0;
 		found = !strcmp(comm, name);
 	}
 	if (dir)
@@ -262,6 +263,50 @@ TEST_F(node_state, mems_allowed)
 }
 
 /* Row 121: it can be seen where nodes are listed one by one. */
+/*
+ * Row 60: what is a share of all memory at boot: about a tenth of it for files,
+ * an eighth for the stacks of threads
+ */
+TEST_F(node_state, limits_of_boot)
+{
+	long total = pn_meminfo(-1, "MemTotal");
+	long files = pn_read_long("/proc/sys/fs/file-max");
+	long threads = pn_read_long("/proc/sys/kernel/threads-max");
+
+	ASSERT_LT(0, total);
+	EXPECT_LT(total / 20, files);
+	EXPECT_GT(total / 9, files);
+	/* A stack of 16 KiB; larger ones make it less */
+	EXPECT_GT((total + total / 8) / (8 * 16), threads);
+}
+
+/* Row 121: and a debugger of the kernel sees its memory. */
+TEST_F(node_state, kcore)
+{
+	struct pn_zones zones;
+	unsigned long start;
+	Elf64_Ehdr header;
+	Elf64_Phdr part;
+	bool found = false;
+	int i, core;
+
+	ASSERT_EQ(0, pn_zones(self->priv, &zones));
+	start = zones.start_pfn * pn_page_size();
+	core = open("/proc/kcore", O_RDONLY | O_CLOEXEC);
+	if (core < 0 && errno == ENOENT)
+		SKIP(return, "no CONFIG_PROC_KCORE");
+	ASSERT_LE(0, core);
+	ASSERT_EQ(sizeof(header), pread(core, &header, sizeof(header), 0));
+	for (i = 0; i < header.e_phnum; i++) {
+		ASSERT_EQ(sizeof(part),
+			  pread(core, &part, sizeof(part), header.e_phoff + i * sizeof(part)));
+		found |= part.p_type == PT_LOAD && part.p_paddr <= start &&
+			 start < part.p_paddr + part.p_memsz;
+	}
+	EXPECT_TRUE(found);
+	close(core);
+}
+
 TEST_F(node_state, own_files)
 {
 	EXPECT_LT(0, pn_meminfo(self->priv, "MemTotal"));

@@ -39,6 +39,14 @@ int pn_read_file(const char *path, char *buf, size_t size)
 	return n < 0 ? -1 : 0;
 }
 
+int pn_read_line(const char *path, char *line, size_t size)
+{
+	if (pn_read_file(path, line, size))
+		return -1;
+	line[strcspn(line, "\n")] = 0;
+	return 0;
+}
+
 int pn_write_file(const char *path, const char *text)
 {
 	int fd = open(path, O_WRONLY | O_CLOEXEC);
@@ -111,6 +119,33 @@ unsigned long pn_public_nodes(void)
 	unsigned long mask = pn_node_mask("has_memory");
 
 	return pn_forced() ? mask & ~NODE_BIT(pn_private_node()) : mask;
+}
+
+bool pn_is_private(int nid)
+{
+	return pn_forced() ? nid == pn_private_node() :
+			     pn_node_mask("has_private_memory") & NODE_BIT(nid);
+}
+
+bool pn_has_cap(int nid, const char *cap)
+{
+	char path[100], caps[200], *word, *rest = caps;
+
+	snprintf(path, sizeof(path), PN_NODE_DIR "/node%d/private/capabilities", nid);
+	if (pn_read_file(path, caps, sizeof(caps)))
+		return false;
+	while ((word = strsep(&rest, ",\n")))
+		if (!strcmp(word, cap))
+			return true;
+	return false;
+}
+
+long pn_counter(int nid, const char *name)
+{
+	char path[100];
+
+	snprintf(path, sizeof(path), PN_NODE_DIR "/node%d/private/%s", nid, name);
+	return pn_read_long(path);
 }
 
 int pn_control_node(void)
@@ -229,6 +264,53 @@ long pn_count_nodes(void *addr, size_t len, long *count)
 	return present;
 }
 
+long pn_on_node(void *addr, size_t len, int nid)
+{
+	long count[PN_MAXNODE];
+
+	return pn_count_nodes(addr, len, count) < 0 ? -1 : count[nid];
+}
+
+char *pn_filled(size_t len, int nid)
+{
+	char *p = pn_map_bound(len, MPOL_BIND | (pn_is_private(nid) ? pn_flag() : 0),
+			       NODE_BIT(nid));
+
+	if (!p)
+		return NULL;
+	/* Large folios would blur what is counted in pages. */
+	madvise(p, len, MADV_NOHUGEPAGE);
+	if (pn_touch(p, len, pn_page_size(), NULL) != len) {
+		munmap(p, len);
+		return NULL;
+	}
+	pn_settle();
+	return p;
+}
+
+long pn_move_range(void *addr, size_t len, int nid, int *status)
+{
+	long i, pages = len / pn_page_size(), ret = -1;
+	void **list = calloc(pages, sizeof(*list));
+	int *nodes = calloc(pages, sizeof(*nodes));
+	int *result = calloc(pages, sizeof(*result));
+
+	if (list && nodes && result) {
+		for (i = 0; i < pages; i++) {
+			list[i] = (char *)addr + i * pn_page_size();
+			nodes[i] = nid;
+			result[i] = -1000;
+		}
+		ret = pn_move_pages(0, pages, list, nodes, result, MPOL_MF_MOVE);
+		if (status)
+			memcpy(status, result, pages * sizeof(*result));
+	}
+	free(list);
+	free(nodes);
+	free(result);
+	return ret;
+}
+
 int pn_numa_maps(void *addr, char *line, size_t size)
 {
 	FILE *file = fopen("/proc/self/numa_maps", "re");
@@ -254,24 +336,43 @@ static void on_fault(int sig, siginfo_t *info, void *context)
 	siglongjmp(fault_jump, 1);
 }
 
-size_t pn_touch(char *addr, size_t size, size_t step, struct pn_fault *fault)
+void pn_catch(void (*access)(void *arg), void *arg, struct pn_fault *fault)
 {
-	volatile size_t len = size;
 	struct sigaction act = { .sa_sigaction = on_fault, .sa_flags = SA_SIGINFO };
 	struct sigaction bus, segv;
-	volatile size_t done = 0;
 
 	memset(&fault_seen, 0, sizeof(fault_seen));
 	sigaction(SIGBUS, &act, &bus);
 	sigaction(SIGSEGV, &act, &segv);
 	if (!sigsetjmp(fault_jump, 1))
-		for (; done < len; done += step)
-			*(volatile unsigned long *)(addr + done) = (unsigned long)addr + done;
+		access(arg);
 	sigaction(SIGBUS, &bus, NULL);
 	sigaction(SIGSEGV, &segv, NULL);
 	if (fault)
 		*fault = fault_seen;
-	return done < len ? done : len;
+}
+
+struct touch {
+	char *addr;
+	size_t size, step;
+	volatile size_t done;
+};
+
+static void touch_all(void *arg)
+{
+	struct touch *touch = arg;
+
+	for (; touch->done < touch->size; touch->done += touch->step)
+		*(volatile unsigned long *)(touch->addr + touch->done) =
+			(unsigned long)touch->addr + touch->done;
+}
+
+size_t pn_touch(char *addr, size_t size, size_t step, struct pn_fault *fault)
+{
+	struct touch touch = { addr, size, step };
+
+	pn_catch(touch_all, &touch, fault);
+	return touch.done < size ? touch.done : size;
 }
 
 int pn_zones(int nid, struct pn_zones *zones)
@@ -335,15 +436,22 @@ int pn_zones(int nid, struct pn_zones *zones)
 	return seen ? 0 : -1;
 }
 
+/* What a CPU has counted is added to the sums now and then, or when asked for. */
+static void fold_counters(void)
+{
+	char buf[16];
+
+	pn_read_file("/proc/sys/vm/stat_refresh", buf, sizeof(buf));
+}
+
 void pn_settle(void)
 {
 	void *nowhere = NULL;
 	int node = pn_cpu_node(), status;
-	char buf[16];
 
 	/* Page migration empties the batches of pages on their way to the LRU. */
 	pn_move_pages(0, 1, &nowhere, &node, &status, MPOL_MF_MOVE);
-	pn_read_file("/proc/sys/vm/stat_refresh", buf, sizeof(buf));
+	fold_counters();
 }
 
 long pn_used(int nid)
@@ -380,6 +488,7 @@ static long find_value(const char *path, const char *name)
 
 long pn_vmstat(const char *name)
 {
+	fold_counters();
 	return find_value("/proc/vmstat", name);
 }
 
@@ -387,6 +496,7 @@ long pn_node_vmstat(int nid, const char *name)
 {
 	char path[128];
 
+	fold_counters();
 	snprintf(path, sizeof(path), PN_NODE_DIR "/node%d/vmstat", nid);
 	return find_value(path, name);
 }
@@ -451,7 +561,9 @@ int pn_kinds(int nid, struct pn_kinds *kinds)
 				kinds->hugetlb++;
 			else if (KPF(ANON))
 				kinds->anon++;
-			else if (KPF(LRU) || KPF(MMAP) || KPF(SWAPBACKED))
+			else if (KPF(SWAPBACKED))
+				kinds->shmem++;
+			else if (KPF(LRU) || KPF(MMAP))
 				kinds->file++;
 			else if (KPF(COMPOUND_HEAD) || KPF(COMPOUND_TAIL))
 				kinds->other++;
@@ -462,8 +574,52 @@ int pn_kinds(int nid, struct pn_kinds *kinds)
 	return 0;
 }
 
+/* Which pages of a node are in use, the first few of them */
+static void show_pages(int nid)
+{
+	int flags = open("/proc/kpageflags", O_RDONLY | O_CLOEXEC);
+	int maps = open("/proc/kpagecount", O_RDONLY | O_CLOEXEC);
+	int shown = 0, max = 12;
+	struct pn_zones zones;
+	uint64_t f, count;
+	unsigned long pfn;
+
+	if (flags < 0 || maps < 0 || pn_zones(nid, &zones))
+		max = 0;
+	for (pfn = max ? zones.start_pfn : 0; shown < max && pfn < zones.end_pfn; pfn++) {
+		if (pread(flags, &f, sizeof(f), pfn * sizeof(f)) != sizeof(f))
+			break;
+		if (!f || f & (1ULL << KPF_BUDDY | 1ULL << KPF_NOPAGE))
+			continue;
+		if (pread(maps, &count, sizeof(count), pfn * sizeof(count)) <= 0)
+			count = 0;
+		pn_note("  page %#lx: flags %#llx (see kernel-page-flags.h), mapped %llu times",
+			pfn, (unsigned long long)f, (unsigned long long)count);
+		shown++;
+	}
+	close(flags);
+	close(maps);
+}
+
+int pn_remove_group(const char *path)
+{
+	int tries = 200;
+
+	while (rmdir(path)) {
+		if (!--tries)
+			return -1;
+		poll(NULL, 0, 20);
+	}
+	return 0;
+}
+
 #define ZRAM		"/sys/block/zram0/"
 #define ZRAM_DEVICE	"/dev/zram0"
+
+int pn_swap_off(void)
+{
+	return swapoff(ZRAM_DEVICE) || pn_write_file(ZRAM "reset", "1");
+}
 
 int pn_swap_on(size_t size)
 {
@@ -477,6 +633,9 @@ int pn_swap_on(size_t size)
 	char text[32];
 	int fd, ret;
 
+	/* What a test left that was stopped */
+	if (pn_read_long(ZRAM "disksize") > 0)
+		pn_swap_off();
 	snprintf(text, sizeof(text), "%zu", size);
 	if (pn_page_size() != sizeof(header) || pn_write_file(ZRAM "disksize", text))
 		return -1;
@@ -491,9 +650,19 @@ int pn_swap_on(size_t size)
 	return ret ? -1 : swapon(ZRAM_DEVICE, 0);
 }
 
-int pn_swap_off(void)
+int pn_module(const char *name, bool load)
 {
-	return swapoff(ZRAM_DEVICE) || pn_write_file(ZRAM "reset", "1");
+	pid_t pid = fork();
+	int status;
+
+	if (!pid) {
+		if (load)
+			execlp("modprobe", "modprobe", "-q", name, NULL);
+		else
+			execlp("modprobe", "modprobe", "-q", "-r", name, NULL);
+		_exit(127);
+	}
+	return pid > 0 && waitpid(pid, &status, 0) == pid && !status ? 0 : -1;
 }
 
 double pn_now(void)
@@ -528,13 +697,14 @@ int pn_start_empty(int nid)
 	return pn_kinds(nid, &first_kinds);
 }
 
-static int kinds_since_start(int nid, struct pn_kinds *kinds)
+int pn_new_kinds(int nid, struct pn_kinds *kinds)
 {
 	if (pn_kinds(nid, kinds))
 		return -1;
 	kinds->anon -= first_kinds.anon;
 	kinds->slab -= first_kinds.slab;
 	kinds->pgtable -= first_kinds.pgtable;
+	kinds->shmem -= first_kinds.shmem;
 	kinds->file -= first_kinds.file;
 	kinds->hugetlb -= first_kinds.hugetlb;
 	kinds->other -= first_kinds.other;
@@ -556,20 +726,22 @@ int pn_wait_only_anon(int nid, unsigned long max)
 		/* No need for the long look at each page */
 		if (!used)
 			return 0;
-		if (max && used <= (long)max && !kinds_since_start(nid, &kinds) &&
+		if (max && used <= (long)max && !pn_new_kinds(nid, &kinds) &&
 		    used == kinds.anon && !kinds.slab && !kinds.pgtable &&
-		    !kinds.file && !kinds.hugetlb && !kinds.other)
+		    !kinds.shmem && !kinds.file && !kinds.hugetlb && !kinds.other)
 			return 0;
 		poll(NULL, 0, 20);
 	} while (pn_now() < deadline);
-	if (kinds_since_start(nid, &kinds)) {
+	if (pn_new_kinds(nid, &kinds)) {
 		pn_note("cannot read the state of node %d", nid);
 		return -1;
 	}
 	pn_note("node %d: %ld pages in use, expected only anonymous ones, at most %lu", nid,
 		used, max);
-	pn_note("  anonymous %ld slab %ld page table %ld file %ld hugetlb %ld other compound %ld",
-		kinds.anon, kinds.slab, kinds.pgtable, kinds.file, kinds.hugetlb, kinds.other);
+	pn_note("  anonymous %ld slab %ld page table %ld shmem %ld file %ld", kinds.anon,
+		kinds.slab, kinds.pgtable, kinds.shmem, kinds.file);
+	pn_note("  hugetlb %ld other compound %ld", kinds.hugetlb, kinds.other);
+	show_pages(nid);
 	return -1;
 }
 
@@ -647,11 +819,18 @@ int pn_spawn(struct pn_child *child, int (*fn)(struct pn_child *child, void *arg
 	return pid < 0 ? -1 : 0;
 }
 
-void pn_hold(struct pn_child *child)
+bool pn_say(struct pn_child *child)
 {
 	char byte = 1;
 
-	if (send(child->sock, &byte, 1, MSG_NOSIGNAL) == 1)
+	return send(child->sock, &byte, 1, MSG_NOSIGNAL) == 1;
+}
+
+void pn_hold(struct pn_child *child)
+{
+	char byte;
+
+	if (pn_say(child))
 		while (read(child->sock, &byte, 1) < 0 && errno == EINTR)
 			;
 }
@@ -693,4 +872,25 @@ int pn_run(int (*fn)(struct pn_child *child, void *arg), void *arg, double secon
 	struct pn_child child;
 
 	return pn_spawn(&child, fn, arg) ? -1 : pn_reap(&child, seconds);
+}
+
+static uint64_t state;
+
+uint64_t pn_mix(uint64_t x)
+{
+	x += 0x9e3779b97f4a7c15UL;
+	x = (x ^ (x >> 30)) * 0xbf58476d1ce4e5b9UL;
+	x = (x ^ (x >> 27)) * 0x94d049bb133111ebUL;
+	return x ^ (x >> 31);
+}
+
+void pn_seed(uint64_t seed)
+{
+	state = pn_mix(seed);
+}
+
+uint32_t pn_rand(uint32_t below)
+{
+	state += 0x9e3779b97f4a7c15UL;
+	return (pn_mix(state) >> 32) % below;
 }

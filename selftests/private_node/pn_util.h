@@ -14,11 +14,15 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 #include <sys/types.h>
 #include <linux/mempolicy.h>
 
 #ifndef MPOL_F_PRIVATE
 #define MPOL_F_PRIVATE		(1 << 12)
+#endif
+#ifndef MPOL_F_MEMS_PRIVATE
+#define MPOL_F_MEMS_PRIVATE	(1 << 3)
 #endif
 #ifndef MPOL_WEIGHTED_INTERLEAVE
 #define MPOL_WEIGHTED_INTERLEAVE 6
@@ -39,6 +43,12 @@ bool pn_forced(void);
 /* MPOL_F_PRIVATE, or nothing when the node is only treated as private. */
 int pn_flag(void);
 unsigned long pn_node_mask(const char *state);
+/* Is the node private, or treated as such? */
+bool pn_is_private(int nid);
+/* Has a private node this capability? */
+bool pn_has_cap(int nid, const char *cap);
+/* A file of nodeN/private with a number, or -1 */
+long pn_counter(int nid, const char *name);
 unsigned long pn_public_nodes(void);
 long pn_page_size(void);
 
@@ -59,6 +69,12 @@ char *pn_map_bound(size_t len, int mode, unsigned long mask);
 int pn_node_of(void *addr);
 /* Pages of [addr, addr + len) on each node; returns how many are present. */
 long pn_count_nodes(void *addr, size_t len, long *count);
+/* Pages of [addr, addr + len) on one node, or -1. */
+long pn_on_node(void *addr, size_t len, int nid);
+/* A mapping bound to a node, private or not, every page written to. */
+char *pn_filled(size_t len, int nid);
+/* move_pages() of all pages; status: an int for each, or NULL. */
+long pn_move_range(void *addr, size_t len, int nid, int *status);
 /* The policy and the counts of the mapping at addr, from numa_maps. */
 int pn_numa_maps(void *addr, char *line, size_t size);
 
@@ -68,6 +84,8 @@ struct pn_fault {
 	char *addr;
 };
 
+/* What access() raised, SIGSEGV or SIGBUS, is described in fault; else it is 0. */
+void pn_catch(void (*access)(void *arg), void *arg, struct pn_fault *fault);
 /*
  * Write one word every step bytes. Returns the offset of the first address
  * that raised a signal (described in fault), or size.
@@ -82,7 +100,7 @@ struct pn_zones {
 };
 
 struct pn_kinds {
-	long anon, slab, pgtable, file, hugetlb, other;
+	long anon, slab, pgtable, shmem, file, hugetlb, other;
 };
 
 int pn_zones(int nid, struct pn_zones *zones);
@@ -94,6 +112,8 @@ long pn_used(int nid);
 long pn_allocations(int nid);
 /* What /proc/kpageflags says about the node's pages. */
 int pn_kinds(int nid, struct pn_kinds *kinds);
+/* What came after pn_start_empty() */
+int pn_new_kinds(int nid, struct pn_kinds *kinds);
 /*
  * Wait until the node's only allocated pages are anonymous (at most max of
  * them). 0, or -1 with an explanation printed.
@@ -107,16 +127,24 @@ int pn_wait_empty(int nid);
  */
 int pn_start_empty(int nid);
 
+/* Counters, with what each CPU still has of them */
 long pn_vmstat(const char *name);
 long pn_node_vmstat(int nid, const char *name);
 long pn_meminfo(int nid, const char *name);	/* kB; nid -1: the system's */
 int pn_read_file(const char *path, char *buf, size_t size);
+/* The first line, without its end. */
+int pn_read_line(const char *path, char *line, size_t size);
 int pn_write_file(const char *path, const char *text);
 long pn_read_long(const char *path);
+/* A cgroup whose last process has just ended may be busy for a moment. 0 or -1. */
+int pn_remove_group(const char *path);
 
 /* Swap space in compressed memory. 0, or -1 when there is no zram. */
 int pn_swap_on(size_t size);
 int pn_swap_off(void);
+
+/* Load or remove a module. 0, or -1 when there is none, or it is in use. */
+int pn_module(const char *name, bool load);
 
 /* Children */
 struct pn_child {
@@ -129,6 +157,8 @@ double pn_slow(double seconds);
 /* fn runs in the child; its result is the exit status. */
 int pn_spawn(struct pn_child *child, int (*fn)(struct pn_child *child, void *arg),
 	     void *arg);
+/* In the child: say that something is done; each one is a pn_ready(). */
+bool pn_say(struct pn_child *child);
 /* In the child: say that all is in place, wait until the parent lets go. */
 void pn_hold(struct pn_child *child);
 /* 0 when the child said so in time, else -1. */
@@ -143,6 +173,11 @@ int pn_drop_cap(int cap);
 int pn_raise_cap(int cap);
 /* Keep later stack use from faulting under a policy. */
 void pn_prefault_stack(void);
+
+/* Random numbers: the same for the same seed, for each process its own */
+uint64_t pn_mix(uint64_t x);
+void pn_seed(uint64_t seed);
+uint32_t pn_rand(uint32_t below);
 
 #define pn_note(fmt, ...) fprintf(stderr, "# " fmt "\n", ##__VA_ARGS__)
 

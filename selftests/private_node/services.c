@@ -37,28 +37,6 @@
 #define MADV_COLLAPSE	25
 #endif
 
-/* Does the private node have this capability? */
-static bool has(int nid, const char *cap)
-{
-	char path[100], caps[200], *word, *rest = caps;
-
-	snprintf(path, sizeof(path), PN_NODE_DIR "/node%d/private/capabilities", nid);
-	if (pn_read_file(path, caps, sizeof(caps)) < 0)
-		return false;
-	while ((word = strsep(&rest, ",\n")))
-		if (!strcmp(word, cap))
-			return true;
-	return false;
-}
-
-/* Pages of the mapping that are on the node, or -1. */
-static long on_node(char *p, size_t len, int nid)
-{
-	long count[PN_MAXNODE];
-
-	return pn_count_nodes(p, len, count) < 0 ? -1 : count[nid];
-}
-
 /* A mapping on a node, private or not, that was written to. */
 static char *filled(int nid, int priv, size_t len)
 {
@@ -112,7 +90,7 @@ TEST_F_TIMEOUT(services, pageout, 120)
 	p = filled(self->control, self->priv, len);
 	ASSERT_NE(NULL, p);
 	ASSERT_EQ(0, madvise(p, len, MADV_PAGEOUT));
-	EXPECT_GT(pages / 2, on_node(p, len, self->control));
+	EXPECT_GT(pages / 2, pn_on_node(p, len, self->control));
 	munmap(p, len);
 
 	p = filled(self->priv, self->priv, len);
@@ -121,10 +99,10 @@ TEST_F_TIMEOUT(services, pageout, 120)
 		p[i + 100] = i / pn_page_size() % 251;
 	pn_settle();
 	ASSERT_EQ(0, madvise(p, len, MADV_PAGEOUT));
-	if (has(self->priv, "reclaim")) {
-		EXPECT_GT(pages / 2, on_node(p, len, self->priv));
+	if (pn_has_cap(self->priv, "reclaim")) {
+		EXPECT_GT(pages / 2, pn_on_node(p, len, self->priv));
 	} else {
-		EXPECT_EQ(pages, on_node(p, len, self->priv));
+		EXPECT_EQ(pages, pn_on_node(p, len, self->priv));
 	}
 	for (i = 0; i < len; i += pn_page_size())
 		ASSERT_EQ((char)(i / pn_page_size() % 251), p[i + 100]);
@@ -150,11 +128,34 @@ TEST_F(services, lazyfree)
 	ASSERT_NE(NULL, p);
 	before = pn_vmstat("pglazyfree");
 	ASSERT_EQ(0, madvise(p, len, MADV_FREE));
-	if (has(self->priv, "reclaim")) {
+	if (pn_has_cap(self->priv, "reclaim")) {
 		EXPECT_LE(pages, pn_vmstat("pglazyfree") - before);
 	} else {
 		EXPECT_EQ(0, pn_vmstat("pglazyfree") - before);
 	}
+	munmap(p, len);
+}
+
+/* Row 120: nor is it memory that others could get. */
+TEST_F(services, lazyfree_available)
+{
+	size_t len = 128 * MIB;
+	long kb = len / 1024, before;
+	char *p = filled(self->control, self->priv, len);
+
+	ASSERT_NE(NULL, p);
+	before = pn_meminfo(-1, "MemAvailable");
+	ASSERT_EQ(0, madvise(p, len, MADV_FREE));
+	pn_settle();
+	EXPECT_LT(kb / 4, pn_meminfo(-1, "MemAvailable") - before);
+	munmap(p, len);
+
+	p = filled(self->priv, self->priv, len);
+	ASSERT_NE(NULL, p);
+	before = pn_meminfo(-1, "MemAvailable");
+	ASSERT_EQ(0, madvise(p, len, MADV_FREE));
+	pn_settle();
+	EXPECT_GT(kb / 4, pn_meminfo(-1, "MemAvailable") - before);
 	munmap(p, len);
 }
 
@@ -170,14 +171,14 @@ TEST_F_TIMEOUT(services, node_reclaim, 120)
 	p = filled(self->priv, self->priv, len);
 	ASSERT_NE(NULL, p);
 	snprintf(path, sizeof(path), PN_NODE_DIR "/node%d/reclaim", self->priv);
-	if (has(self->priv, "reclaim")) {
+	if (pn_has_cap(self->priv, "reclaim")) {
 		EXPECT_EQ(0, pn_write_file(path, "16M swappiness=max"));
 		EXPECT_GT(pages - (long)(8 * MIB) / pn_page_size(),
-			  on_node(p, len, self->priv));
+			  pn_on_node(p, len, self->priv));
 	} else {
 		EXPECT_EQ(-1, pn_write_file(path, "16M swappiness=max"));
 		EXPECT_EQ(EAGAIN, errno);
-		EXPECT_EQ(pages, on_node(p, len, self->priv));
+		EXPECT_EQ(pages, pn_on_node(p, len, self->priv));
 	}
 	munmap(p, len);
 }
@@ -208,7 +209,7 @@ TEST_F_TIMEOUT(services, overcommitted, 600)
 	rest = pn_map_bound(48 * MIB, MPOL_BIND | pn_flag(), NODE_BIT(self->priv));
 	ASSERT_NE(NULL, rest);
 	done = pn_touch(rest, 48 * MIB, pn_page_size(), &fault);
-	if (has(self->priv, "reclaim")) {
+	if (pn_has_cap(self->priv, "reclaim")) {
 		EXPECT_EQ(48 * MIB, done);
 		EXPECT_LT(0, pn_node_vmstat(self->priv, "pgsteal_direct") +
 			  pn_node_vmstat(self->priv, "pgsteal_kswapd"));
@@ -227,25 +228,6 @@ TEST_F_TIMEOUT(services, overcommitted, 600)
 	munmap(rest, 48 * MIB);
 }
 
-static long move_range(char *addr, size_t len, int nid, int *status, int flags)
-{
-	long i, pages = len / pn_page_size(), ret = -1;
-	void **list = calloc(pages, sizeof(*list));
-	int *nodes = calloc(pages, sizeof(*nodes));
-
-	if (list && nodes) {
-		for (i = 0; i < pages; i++) {
-			list[i] = addr + i * pn_page_size();
-			nodes[i] = nid;
-			status[i] = -1000;
-		}
-		ret = pn_move_pages(0, pages, list, nodes, status, flags);
-	}
-	free(list);
-	free(nodes);
-	return ret;
-}
-
 /* Rows 43, 132: move_pages(2) to and from the node */
 TEST_F(services, move_pages)
 {
@@ -254,23 +236,23 @@ TEST_F(services, move_pages)
 	char *p = filled(self->control, self->priv, len), *q;
 
 	ASSERT_NE(NULL, p);
-	ASSERT_EQ(0, move_range(p, len, self->cpu, status, MPOL_MF_MOVE));
-	EXPECT_EQ(64, on_node(p, len, self->cpu));
+	ASSERT_EQ(0, pn_move_range(p, len, self->cpu, status));
+	EXPECT_EQ(64, pn_on_node(p, len, self->cpu));
 
 	q = filled(self->priv, self->priv, len);
 	ASSERT_NE(NULL, q);
-	if (has(self->priv, "migrate")) {
-		EXPECT_EQ(0, move_range(p, len, self->priv, status, MPOL_MF_MOVE));
-		EXPECT_EQ(64, on_node(p, len, self->priv));
+	if (pn_has_cap(self->priv, "migrate")) {
+		EXPECT_EQ(0, pn_move_range(p, len, self->priv, status));
+		EXPECT_EQ(64, pn_on_node(p, len, self->priv));
 		EXPECT_EQ(self->priv, status[63]);
-		EXPECT_EQ(0, move_range(q, len, self->cpu, status, MPOL_MF_MOVE));
-		EXPECT_EQ(64, on_node(q, len, self->cpu));
+		EXPECT_EQ(0, pn_move_range(q, len, self->cpu, status));
+		EXPECT_EQ(64, pn_on_node(q, len, self->cpu));
 	} else {
-		EXPECT_EQ(-1, move_range(p, len, self->priv, status, MPOL_MF_MOVE));
+		EXPECT_EQ(-1, pn_move_range(p, len, self->priv, status));
 		EXPECT_EQ(ENODEV, errno);
-		EXPECT_EQ(64, on_node(p, len, self->cpu));
-		move_range(q, len, self->cpu, status, MPOL_MF_MOVE);
-		EXPECT_EQ(64, on_node(q, len, self->priv));
+		EXPECT_EQ(64, pn_on_node(p, len, self->cpu));
+		pn_move_range(q, len, self->cpu, status);
+		EXPECT_EQ(64, pn_on_node(q, len, self->priv));
 	}
 	munmap(p, len);
 	munmap(q, len);
@@ -288,16 +270,16 @@ TEST_F(services, move_page_cache)
 	p = mmap(NULL, len, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
 	ASSERT_NE(MAP_FAILED, p);
 	ASSERT_EQ(len, pn_touch(p, len, pn_page_size(), NULL));
-	move_range(p, len, self->control, status, MPOL_MF_MOVE);
-	EXPECT_EQ(16, on_node(p, len, self->control));
-	if (has(self->priv, "migrate")) {
-		move_range(p, len, self->priv, status, MPOL_MF_MOVE);
+	pn_move_range(p, len, self->control, status);
+	EXPECT_EQ(16, pn_on_node(p, len, self->control));
+	if (pn_has_cap(self->priv, "migrate")) {
+		pn_move_range(p, len, self->priv, status);
 		EXPECT_EQ(-EACCES, status[0]);
 	} else {
-		EXPECT_EQ(-1, move_range(p, len, self->priv, status, MPOL_MF_MOVE));
+		EXPECT_EQ(-1, pn_move_range(p, len, self->priv, status));
 		EXPECT_EQ(ENODEV, errno);
 	}
-	EXPECT_EQ(16, on_node(p, len, self->control));
+	EXPECT_EQ(16, pn_on_node(p, len, self->control));
 	munmap(p, len);
 	close(fd);
 }
@@ -313,7 +295,7 @@ static int move_without_right(struct pn_child *child, void *arg)
 	/* CAP_SYS_NICE */
 	if (pn_drop_cap(23))
 		return 2;
-	if (move_range(p, len, nodes[0], status, MPOL_MF_MOVE) != -1)
+	if (pn_move_range(p, len, nodes[0], status) != -1)
 		return 3;
 	if (errno != EACCES)
 		return 4;
@@ -328,7 +310,7 @@ TEST_F(services, move_without_right)
 	int nodes[2] = { self->priv, self->control };
 	int status;
 
-	if (!has(self->priv, "migrate")) {
+	if (!pn_has_cap(self->priv, "migrate")) {
 		/* ENODEV comes first, see move_pages */
 		return;
 	}
@@ -343,27 +325,31 @@ TEST_F(services, migrate_pages)
 	char *p = filled(self->control, self->priv, len), *q;
 
 	ASSERT_NE(NULL, p);
+	/* That there is no such process comes first, whatever the node */
+	EXPECT_EQ(-1, pn_migrate_pages(1 << 30, NODE_BIT(self->control),
+				       NODE_BIT(self->priv)));
+	EXPECT_EQ(ESRCH, errno);
 	ASSERT_LE(0, pn_migrate_pages(0, NODE_BIT(self->control), NODE_BIT(self->cpu)));
-	EXPECT_EQ(64, on_node(p, len, self->cpu));
+	EXPECT_EQ(64, pn_on_node(p, len, self->cpu));
 	munmap(p, len);
 
 	p = filled(self->control, self->priv, len);
 	ASSERT_NE(NULL, p);
 	q = filled(self->priv, self->priv, len);
 	ASSERT_NE(NULL, q);
-	if (has(self->priv, "migrate")) {
+	if (pn_has_cap(self->priv, "migrate")) {
 		EXPECT_LE(0, pn_migrate_pages(0, NODE_BIT(self->priv), NODE_BIT(self->cpu)));
-		EXPECT_EQ(64, on_node(q, len, self->cpu));
+		EXPECT_EQ(64, pn_on_node(q, len, self->cpu));
 		EXPECT_LE(0, pn_migrate_pages(0, NODE_BIT(self->control),
 					      NODE_BIT(self->priv)));
-		EXPECT_EQ(64, on_node(p, len, self->priv));
+		EXPECT_EQ(64, pn_on_node(p, len, self->priv));
 	} else {
 		EXPECT_EQ(-1, pn_migrate_pages(0, NODE_BIT(self->control),
 					       NODE_BIT(self->priv)));
 		EXPECT_EQ(ENODEV, errno);
-		EXPECT_EQ(64, on_node(p, len, self->control));
+		EXPECT_EQ(64, pn_on_node(p, len, self->control));
 		pn_migrate_pages(0, NODE_BIT(self->priv), NODE_BIT(self->cpu));
-		EXPECT_EQ(64, on_node(q, len, self->priv));
+		EXPECT_EQ(64, pn_on_node(q, len, self->priv));
 	}
 	munmap(p, len);
 	munmap(q, len);
@@ -377,19 +363,92 @@ TEST_F(services, mbind_move)
 	char *p = filled(self->priv, self->priv, len);
 
 	ASSERT_NE(NULL, p);
-	if (has(self->priv, "migrate")) {
+	if (pn_has_cap(self->priv, "migrate")) {
 		EXPECT_EQ(0, pn_mbind(p, len, MPOL_BIND, &cpus, MPOL_MF_MOVE | MPOL_MF_STRICT));
-		EXPECT_EQ(64, on_node(p, len, self->cpu));
+		EXPECT_EQ(64, pn_on_node(p, len, self->cpu));
 		EXPECT_EQ(0, pn_mbind(p, len, MPOL_BIND | pn_flag(), &privs,
 				      MPOL_MF_MOVE | MPOL_MF_STRICT));
-		EXPECT_EQ(64, on_node(p, len, self->priv));
+		EXPECT_EQ(64, pn_on_node(p, len, self->priv));
 	} else {
 		EXPECT_EQ(-1, pn_mbind(p, len, MPOL_BIND, &cpus,
 				       MPOL_MF_MOVE | MPOL_MF_STRICT));
 		EXPECT_EQ(EIO, errno);
-		EXPECT_EQ(64, on_node(p, len, self->priv));
+		EXPECT_EQ(64, pn_on_node(p, len, self->priv));
 	}
 	munmap(p, len);
+}
+
+static int move_all(struct pn_child *child, void *arg)
+{
+	FIXTURE_DATA(services) *self = arg;
+
+	/* With the capability, pages that others map, too, are moved */
+	pn_migrate_pages(0, NODE_BIT(self->control), NODE_BIT(self->priv));
+	return 0;
+}
+
+/* Row 43: what two have after a fork is not the memory of one of them. */
+TEST_F(services, migrate_forked)
+{
+	size_t len = 64 * pn_page_size();
+	char *p = filled(self->control, self->priv, len);
+
+	ASSERT_NE(NULL, p);
+	EXPECT_EQ(0, pn_run(move_all, self, 30));
+	EXPECT_EQ(64, pn_on_node(p, len, self->control));
+	munmap(p, len);
+}
+
+/*
+ * The same for mbind(MPOL_DEFAULT), which moves to where the policy of the task
+ * says.
+ */
+TEST_F(services, mbind_default)
+{
+	unsigned long nodes[2] = { NODE_BIT(self->cpu), NODE_BIT(self->priv) };
+	int modes[2] = { MPOL_BIND, MPOL_BIND | pn_flag() };
+	int nids[2] = { self->cpu, self->priv }, i;
+	size_t len = 64 * pn_page_size();
+
+	for (i = 0; i < 2; i++) {
+		bool moves = !i || pn_has_cap(self->priv, "migrate");
+		char *p = filled(self->control, self->priv, len);
+
+		ASSERT_NE(NULL, p);
+		ASSERT_EQ(0, pn_set_mempolicy(modes[i], &nodes[i]));
+		EXPECT_EQ(0, pn_mbind(p, len, MPOL_DEFAULT, NULL, MPOL_MF_MOVE));
+		ASSERT_EQ(0, pn_set_mempolicy(MPOL_DEFAULT, NULL));
+		EXPECT_EQ(64, pn_on_node(p, len, moves ? nids[i] : self->control));
+		munmap(p, len);
+	}
+}
+
+/*
+ * What is of a file does not move to the node: EIO with MPOL_MF_STRICT. With
+ * the capability that is seen when the policy has been set, without it before.
+ */
+TEST_F(services, mbind_move_page_cache)
+{
+	size_t len = 16 * pn_page_size();
+	unsigned long controls = NODE_BIT(self->control), privs = NODE_BIT(self->priv), mask;
+	int fd = memfd_create("pn", 0), mode;
+	char *p;
+
+	ASSERT_LE(0, fd);
+	ASSERT_EQ(0, ftruncate(fd, len));
+	p = mmap(NULL, len, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	ASSERT_NE(MAP_FAILED, p);
+	ASSERT_EQ(len, pn_touch(p, len, pn_page_size(), NULL));
+	EXPECT_EQ(0, pn_mbind(p, len, MPOL_BIND, &controls, MPOL_MF_MOVE | MPOL_MF_STRICT));
+	EXPECT_EQ(16, pn_on_node(p, len, self->control));
+	EXPECT_EQ(-1, pn_mbind(p, len, MPOL_BIND | pn_flag(), &privs,
+			       MPOL_MF_MOVE | MPOL_MF_STRICT));
+	EXPECT_EQ(EIO, errno);
+	EXPECT_EQ(16, pn_on_node(p, len, self->control));
+	ASSERT_EQ(0, pn_get_mempolicy(&mode, &mask, p, MPOL_F_ADDR));
+	EXPECT_EQ(pn_has_cap(self->priv, "migrate") ? MPOL_BIND | pn_flag() : MPOL_BIND, mode);
+	munmap(p, len);
+	close(fd);
 }
 
 /* Rows 85, 86: compaction by request looks at the node, and stays in it. */
@@ -408,12 +467,12 @@ TEST_F_TIMEOUT(services, compact, 120)
 	before = pn_vmstat("compact_migrate_scanned");
 	snprintf(path, sizeof(path), PN_NODE_DIR "/node%d/compact", self->priv);
 	ASSERT_EQ(0, pn_write_file(path, "1"));
-	if (has(self->priv, "compaction")) {
+	if (pn_has_cap(self->priv, "compaction")) {
 		EXPECT_LT(0, pn_vmstat("compact_migrate_scanned") - before);
 	} else {
 		EXPECT_EQ(0, pn_vmstat("compact_migrate_scanned") - before);
 	}
-	EXPECT_EQ(pages / 2, on_node(p, len, self->priv));
+	EXPECT_EQ(pages / 2, pn_on_node(p, len, self->priv));
 	munmap(p, len);
 
 	/* The control: the same for an ordinary node */
@@ -445,11 +504,11 @@ static int hint_faults(struct hints *hints)
 	before = pn_vmstat("numa_hint_faults");
 	while (pn_now() < start + hints->seconds) {
 		pn_touch(p, len, pn_page_size(), NULL);
-		if (on_node(p, len, hints->nid) < pages)
+		if (pn_on_node(p, len, hints->nid) < pages)
 			break;
 	}
 	hints->seconds = pn_now() - start;
-	if (on_node(p, len, hints->nid) < pages)
+	if (pn_on_node(p, len, hints->nid) < pages)
 		return pn_vmstat("numa_hint_faults") > before ? 0 : 3;
 	return 1;
 }
@@ -464,7 +523,7 @@ static int balance(struct pn_child *child, void *arg)
 		return 2;
 	/* If nothing shall happen, three times as long as the control took */
 	hints.nid = nodes[1];
-	hints.seconds = has(nodes[1], "balancing") ? pn_slow(20) : 3 * hints.seconds + 1;
+	hints.seconds = pn_has_cap(nodes[1], "balancing") ? pn_slow(20) : 3 * hints.seconds + 1;
 	return hint_faults(&hints);
 }
 
@@ -478,7 +537,7 @@ TEST_F_TIMEOUT(services, balancing, 300)
 	pn_write_file("/sys/kernel/debug/sched/numa_balancing/scan_period_min_ms", "100");
 	status = pn_run(balance, nodes, 200);
 	EXPECT_TRUE(WIFEXITED(status));
-	EXPECT_EQ(has(self->priv, "balancing") ? 0 : 1, WEXITSTATUS(status));
+	EXPECT_EQ(pn_has_cap(self->priv, "balancing") ? 0 : 1, WEXITSTATUS(status));
 	EXPECT_EQ(0, pn_write_file("/proc/sys/kernel/numa_balancing", "0"));
 }
 
@@ -514,11 +573,11 @@ TEST_F(services, longterm_pin)
 	ASSERT_NE(NULL, q);
 	r = filled(self->control, self->priv, len);
 	ASSERT_NE(NULL, r);
-	EXPECT_EQ(has(self->priv, "pin") ? 0 : -ENOMEM, pin(p, len));
-	EXPECT_EQ(64, on_node(p, len, self->priv));
-	EXPECT_EQ(has(self->priv, "pin") ? 0 : -ENOMEM, pin(q, len));
-	EXPECT_EQ(0, on_node(q, len, self->control));
-	EXPECT_EQ(0, on_node(q, len, self->cpu));
+	EXPECT_EQ(pn_has_cap(self->priv, "pin") ? 0 : -ENOMEM, pin(p, len));
+	EXPECT_EQ(64, pn_on_node(p, len, self->priv));
+	EXPECT_EQ(pn_has_cap(self->priv, "pin") ? 0 : -ENOMEM, pin(q, len));
+	EXPECT_EQ(0, pn_on_node(q, len, self->control));
+	EXPECT_EQ(0, pn_on_node(q, len, self->cpu));
 	munmap(p, len);
 	munmap(q, len);
 	munmap(r, len);
@@ -539,7 +598,7 @@ TEST_F(services, short_pin)
 	EXPECT_EQ((ssize_t)len, vmsplice(fds[1], &iov, 1, 0));
 	close(fds[0]);
 	close(fds[1]);
-	EXPECT_EQ(16, on_node(p, len, self->priv));
+	EXPECT_EQ(16, pn_on_node(p, len, self->priv));
 	munmap(p, len);
 }
 
@@ -574,13 +633,41 @@ TEST_F_TIMEOUT(services, ksm, 200)
 	/* Identical pages on both sides: nothing crosses the border. */
 	q = filled(self->priv, self->priv, len);
 	ASSERT_NE(NULL, q);
-	if (has(self->priv, "merge")) {
+	if (pn_has_cap(self->priv, "merge")) {
 		EXPECT_LT(64 + 32, ksm_merged(q, len));
 	} else {
 		EXPECT_GT(64, ksm_merged(q, len));
 	}
-	EXPECT_EQ(64, on_node(q, len, self->priv));
-	EXPECT_EQ(64, on_node(p, len, self->control));
+	EXPECT_EQ(64, pn_on_node(q, len, self->priv));
+	EXPECT_EQ(64, pn_on_node(p, len, self->control));
+	munmap(p, len);
+	munmap(q, len);
+}
+
+/*
+ * Row 92: what is there by the policy of a task is not merged, as KSM would not
+ * know it when it takes the pages apart.
+ */
+TEST_F_TIMEOUT(services, ksm_task_policy, 200)
+{
+	unsigned long control = NODE_BIT(self->control), priv = NODE_BIT(self->priv);
+	size_t len = 64 * pn_page_size();
+	char *p = pn_map(len), *q = pn_map(len);
+
+	ASSERT_NE(NULL, p);
+	ASSERT_NE(NULL, q);
+	pn_prefault_stack();
+	ASSERT_EQ(0, pn_set_mempolicy(MPOL_BIND, &control));
+	memset(p, 1, len);
+	ASSERT_EQ(0, pn_set_mempolicy(MPOL_BIND | pn_flag(), &priv));
+	memset(q, 1, len);
+	ASSERT_EQ(0, pn_set_mempolicy(MPOL_DEFAULT, NULL));
+	ASSERT_EQ(64, pn_on_node(p, len, self->control));
+	ASSERT_EQ(64, pn_on_node(q, len, self->priv));
+
+	EXPECT_LT(32, ksm_merged(p, len));
+	EXPECT_GT(64, ksm_merged(q, len));
+	EXPECT_EQ(64, pn_on_node(q, len, self->priv));
 	munmap(p, len);
 	munmap(q, len);
 }
@@ -637,7 +724,7 @@ TEST_F_TIMEOUT(services, collapse, 120)
 
 	p = small_pages(self->priv, self->priv);
 	ASSERT_NE(NULL, p);
-	if (has(self->priv, "collapse")) {
+	if (pn_has_cap(self->priv, "collapse")) {
 		EXPECT_EQ(0, madvise(p, HUGE_SIZE, MADV_COLLAPSE));
 		EXPECT_TRUE(is_huge(p));
 	} else {
@@ -645,8 +732,27 @@ TEST_F_TIMEOUT(services, collapse, 120)
 		EXPECT_EQ(EINVAL, errno);
 		EXPECT_FALSE(is_huge(p));
 	}
-	EXPECT_EQ(pages, on_node(p, HUGE_SIZE, self->priv));
+	EXPECT_EQ(pages, pn_on_node(p, HUGE_SIZE, self->priv));
 	munmap(p, HUGE_SIZE);
+}
+
+/* Row 88: no more of the node than what the policy asks for now */
+TEST_F_TIMEOUT(services, collapse_without_policy, 120)
+{
+	long pages = HUGE_SIZE / pn_page_size();
+	int nodes[] = { self->control, self->priv }, i;
+
+	for (i = 0; i < 2; i++) {
+		char *p = small_pages(nodes[i], self->priv);
+
+		ASSERT_NE(NULL, p);
+		madvise(p, HUGE_SIZE / 2, MADV_DONTNEED);
+		ASSERT_EQ(0, pn_mbind(p, HUGE_SIZE, MPOL_DEFAULT, NULL, 0));
+		ASSERT_EQ(i ? -1 : 0, madvise(p, HUGE_SIZE, MADV_COLLAPSE));
+		EXPECT_EQ(!i, is_huge(p));
+		EXPECT_EQ(i ? pages / 2 : pages, pn_on_node(p, HUGE_SIZE, nodes[i]));
+		munmap(p, HUGE_SIZE);
+	}
 }
 
 /* Row 87: a range with pages of both kinds stays as it is. */
@@ -662,8 +768,8 @@ TEST_F_TIMEOUT(services, collapse_mixed, 120)
 	ASSERT_EQ(HUGE_SIZE / 4, pn_touch(p, HUGE_SIZE / 4, pn_page_size(), NULL));
 	pn_settle();
 	EXPECT_EQ(-1, madvise(p, HUGE_SIZE, MADV_COLLAPSE));
-	EXPECT_EQ(pages / 4, on_node(p, HUGE_SIZE, self->control));
-	EXPECT_EQ(pages - pages / 4, on_node(p, HUGE_SIZE, self->priv));
+	EXPECT_EQ(pages / 4, pn_on_node(p, HUGE_SIZE, self->control));
+	EXPECT_EQ(pages - pages / 4, pn_on_node(p, HUGE_SIZE, self->priv));
 	munmap(p, HUGE_SIZE);
 }
 
@@ -680,7 +786,7 @@ TEST_F(services, soft_offline)
 	p = filled(self->priv, self->priv, len);
 	ASSERT_NE(NULL, p);
 	EXPECT_EQ(-1, madvise(p, pn_page_size(), 101));
-	EXPECT_EQ(4, on_node(p, len, self->priv));
+	EXPECT_EQ(4, pn_on_node(p, len, self->priv));
 	munmap(p, len);
 }
 
@@ -698,7 +804,7 @@ TEST_F(services, threads)
 		EXPECT_EQ(0, system(command));
 		snprintf(command, sizeof(command), "grep -qsx '%s%d' /proc/[0-9]*/comm",
 			 names[i], self->priv);
-		EXPECT_EQ(has(self->priv, caps[i]), system(command) == 0)
+		EXPECT_EQ(pn_has_cap(self->priv, caps[i]), system(command) == 0)
 			TH_LOG("%s", names[i]);
 	}
 }

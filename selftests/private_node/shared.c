@@ -23,6 +23,10 @@
 #include "pn_util.h"
 #include "kselftest_harness.h"
 
+#ifndef F_SEAL_FUTURE_WRITE
+#define F_SEAL_FUTURE_WRITE	0x0010
+#endif
+
 #define LEN		(64 * pn_page_size())
 #define HUGE_SIZE	(2 * MIB)
 
@@ -123,6 +127,32 @@ static int touch_as_nobody(struct pn_child *child, void *arg)
 }
 
 /* Whose right counts: that of who set the policy; all who touch it follow it. */
+/*
+ * "The mapping must be shared and writable": one that a seal keeps from writing
+ * has no say in where the memory of the others is.
+ */
+TEST_F(shared, sealed)
+{
+	unsigned long mask = NODE_BIT(self->priv);
+	int fd = memfd_create("pn", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+	char *p;
+
+	ASSERT_LE(0, fd);
+	ASSERT_EQ(0, ftruncate(fd, MIB));
+	p = mmap(NULL, MIB, PROT_READ, MAP_SHARED, fd, 0);
+	ASSERT_NE(MAP_FAILED, p);
+	EXPECT_EQ(0, pn_mbind(p, MIB, MPOL_BIND | pn_flag(), &mask, 0));
+	munmap(p, MIB);
+
+	ASSERT_EQ(0, fcntl(fd, F_ADD_SEALS, F_SEAL_FUTURE_WRITE));
+	p = mmap(NULL, MIB, PROT_READ, MAP_SHARED, fd, 0);
+	ASSERT_NE(MAP_FAILED, p);
+	EXPECT_EQ(-1, pn_mbind(p, MIB, MPOL_BIND | pn_flag(), &mask, 0));
+	EXPECT_EQ(EINVAL, errno);
+	munmap(p, MIB);
+	close(fd);
+}
+
 TEST_F(shared, set_by_one_touched_by_another)
 {
 	int status;

@@ -158,13 +158,6 @@ static long present(char *p)
 	return pn_count_nodes(p, LEN, count);
 }
 
-static long on_node(char *p, int nid)
-{
-	long count[PN_MAXNODE];
-
-	return pn_count_nodes(p, LEN, count) < 0 ? -1 : count[nid];
-}
-
 /* Pages in the swap cache, of whomever: as many may still be where they were */
 static long cached(void)
 {
@@ -207,7 +200,7 @@ TEST_F(swapin, bound_meanwhile)
 	ASSERT_EQ(0, pn_mbind(self->mem, LEN, MPOL_BIND | pn_flag(), &self->privs, 0));
 	EXPECT_EQ(0, wrong(self->mem, 7));
 	EXPECT_EQ(PAGES, present(self->mem));
-	EXPECT_LE(PAGES - left, on_node(self->mem, self->priv));
+	EXPECT_LE(PAGES - left, pn_on_node(self->mem, LEN, self->priv));
 }
 
 /* Rows 74, 45: pages that the readahead of another policy has brought in */
@@ -225,7 +218,7 @@ TEST_F(swapin, read_ahead)
 	in = present(self->mem);
 	ASSERT_EQ(0, pn_mbind(self->mem, LEN, MPOL_BIND | pn_flag(), &self->privs, 0));
 	EXPECT_EQ(0, wrong(self->mem, 11));
-	EXPECT_LE(PAGES - in - left, on_node(self->mem, self->priv));
+	EXPECT_LE(PAGES - in - left, pn_on_node(self->mem, LEN, self->priv));
 }
 
 /* Row 74: and not the other way round: what belongs to others stays off. */
@@ -253,8 +246,35 @@ TEST_F(swapin, strangers)
 	ASSERT_EQ(0, pn_mbind(self->mem, LEN, MPOL_BIND | pn_flag(), &self->privs, 0));
 	EXPECT_EQ(0, wrong(self->mem, 13));
 	EXPECT_EQ(0, wrong(other, 17));
-	EXPECT_EQ(0, on_node(other, self->priv));
+	EXPECT_EQ(0, pn_on_node(other, LEN, self->priv));
 	munmap(other, LEN);
+}
+
+/* Row 74: to ask for it in advance does not bring it into public memory. */
+TEST_F(swapin, willneed)
+{
+	char *other = pn_map(LEN);
+	long before;
+
+	ASSERT_NE(NULL, other);
+	madvise(other, LEN, MADV_NOHUGEPAGE);
+	fill(other, 19);
+	fill(self->mem, 23);
+	ASSERT_EQ(0, swap_out(other));
+	ASSERT_EQ(0, swap_out(self->mem));
+
+	before = cached();
+	ASSERT_EQ(0, madvise(other, LEN, MADV_WILLNEED));
+	EXPECT_LT(PAGES / 2, cached() - before);
+	EXPECT_EQ(0, wrong(other, 19));
+	munmap(other, LEN);
+
+	ASSERT_EQ(0, pn_mbind(self->mem, LEN, MPOL_BIND | pn_flag(), &self->privs, 0));
+	before = cached();
+	ASSERT_EQ(0, madvise(self->mem, LEN, MADV_WILLNEED));
+	EXPECT_GE(PAGES / 8, cached() - before);
+	EXPECT_EQ(0, wrong(self->mem, 23));
+	EXPECT_LE(PAGES - PAGES / 8, pn_on_node(self->mem, LEN, self->priv));
 }
 
 /* Row 75: swapoff brings it to its nodes as well. */
@@ -268,7 +288,7 @@ TEST_F_TIMEOUT(swapin, swapoff, 120)
 	ASSERT_EQ(0, pn_mbind(self->mem, LEN, MPOL_BIND | pn_flag(), &self->privs, 0));
 	ASSERT_EQ(0, off(self, variant->disk));
 	EXPECT_EQ(PAGES, present(self->mem));
-	EXPECT_LE(PAGES - left, on_node(self->mem, self->priv));
+	EXPECT_LE(PAGES - left, pn_on_node(self->mem, LEN, self->priv));
 	EXPECT_EQ(0, wrong(self->mem, 19));
 }
 
@@ -290,6 +310,68 @@ TEST_F(swapin, forked)
 	ASSERT_EQ(child, waitpid(child, &status, 0));
 	EXPECT_EQ(0, status);
 	EXPECT_EQ(0, wrong(self->mem, 23));
+}
+
+static int read_privately(struct pn_child *child, void *arg)
+{
+	FIXTURE_DATA(swapin) *self = arg;
+
+	pn_prefault_stack();
+	if (pn_mbind(self->mem, LEN, MPOL_BIND | pn_flag(), &self->privs, 0))
+		return 1;
+	if (wrong(self->mem, 31))
+		return 2;
+	if (pn_on_node(self->mem, LEN, self->priv) < PAGES / 2)
+		return 3;
+	pn_hold(child);
+	return 0;
+}
+
+/* Row 74: what others have, too, does not get there with one who wants it there. */
+TEST_F(swapin, forked_other)
+{
+	struct pn_child child;
+
+	fill(self->mem, 31);
+	ASSERT_EQ(0, swap_out(self->mem));
+	ASSERT_EQ(0, pn_spawn(&child, read_privately, self));
+	ASSERT_EQ(0, pn_ready(&child, 30));
+	EXPECT_EQ(0, wrong(self->mem, 31));
+	EXPECT_EQ(PAGES, present(self->mem));
+	EXPECT_EQ(0, pn_on_node(self->mem, LEN, self->priv));
+	EXPECT_EQ(0, pn_reap(&child, 30));
+	EXPECT_EQ(0, pn_on_node(self->mem, LEN, self->priv));
+}
+
+static int read_and_move(struct pn_child *child, void *arg)
+{
+	FIXTURE_DATA(swapin) *self = arg;
+	long ret;
+
+	if (wrong(self->mem, 37) || pn_on_node(self->mem, LEN, self->priv))
+		return 1;
+	ret = pn_move_range(self->mem, LEN, self->priv, NULL);
+	if (!pn_has_cap(self->priv, "migrate"))
+		return ret == -1 && errno == ENODEV ? 0 : 2;
+	/* The parent has them in swap, and so in the swap cache, too. */
+	if (pn_on_node(self->mem, LEN, self->priv))
+		return 3;
+	/* What has become its own by writing to it can be moved. */
+	fill(self->mem, 41);
+	pn_settle();
+	pn_move_range(self->mem, LEN, self->priv, NULL);
+	return pn_on_node(self->mem, LEN, self->priv) < PAGES / 2 ? 4 : 0;
+}
+
+/* Rows 43, 74: nor by moving what was swapped in */
+TEST_F(swapin, forked_moved)
+{
+	fill(self->mem, 37);
+	ASSERT_EQ(0, swap_out(self->mem));
+	EXPECT_EQ(0, pn_run(read_and_move, self, 60));
+	EXPECT_EQ(0, wrong(self->mem, 37));
+	EXPECT_EQ(PAGES, present(self->mem));
+	EXPECT_EQ(0, pn_on_node(self->mem, LEN, self->priv));
 }
 
 /* A full node: SIGBUS, and no memory from elsewhere; nothing is lost. */
@@ -319,7 +401,7 @@ TEST_F_TIMEOUT(swapin, exhausted, 200)
 	done = pn_touch(self->mem + LEN / 2, LEN / 2, pn_page_size(), &fault);
 	EXPECT_GT(LEN / 2, done);
 	EXPECT_EQ(SIGBUS, fault.sig);
-	EXPECT_LE(present(self->mem) - on_node(self->mem, self->priv), elsewhere);
+	EXPECT_LE(present(self->mem) - pn_on_node(self->mem, LEN, self->priv), elsewhere);
 	munmap(filler, filled);
 	munmap(rest, 32 * MIB);
 	pn_settle();

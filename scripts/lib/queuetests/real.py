@@ -24,7 +24,7 @@ class Real(Case):
             self.skipTest(f"no base tree in {BASE}: run make kernel first")
         if not series.read_series():
             self.skipTest("the series is empty")
-        for name in ("patches", "series", "kunit", "selftests",
+        for name in ("patches", "series", "kunit", "selftests", "samples",
                      "Documentation"):
             path, copy = (os.path.join(top, name)
                           for top in (common.TOP, self.top))

@@ -1,0 +1,378 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * A window is a mapping that is there or not: what else can be done to mappings is
+ * refused or leaves it out, and nothing is done by halves.
+ */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <linux/userfaultfd.h>
+
+#include "ms_util.h"
+#include "kselftest_harness.h"
+
+#ifndef __NR_mseal
+#define __NR_mseal	462
+#endif
+
+#define PAGE		((size_t)pn_page_size())
+#define USED		(4 * MIB)
+#define SEED		12345
+
+/* Two granules of window between two pages of ordinary memory, and what they hold */
+FIXTURE(window)
+{
+	int fd;
+	char *area, *before, *w, *after;
+};
+
+FIXTURE_SETUP(window)
+{
+	const char *missing = ms_missing();
+
+	self->fd = -1;
+	if (missing)
+		SKIP(return, "%s", missing);
+	self->fd = ms_region(2 * GRANULE, 0);
+	ASSERT_LE(0, self->fd);
+	ASSERT_EQ(0, ms_map_anon(self->fd, 0, USED, PROT_READ | PROT_WRITE));
+	self->area = mmap(NULL, 6 * GRANULE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	ASSERT_NE(MAP_FAILED, self->area);
+	self->w = (char *)(((unsigned long)self->area + 2 * GRANULE - 1) & ~(GRANULE - 1));
+	ASSERT_EQ(self->w, mshare_attach(self->fd, 0, 0, self->w, MSHARE_FIXED));
+	self->before = self->w - PAGE;
+	self->after = self->w + 2 * GRANULE;
+	ASSERT_EQ(self->before, mmap(self->before, PAGE, PROT_READ | PROT_WRITE,
+				     MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0));
+	ASSERT_EQ(self->after, mmap(self->after, PAGE, PROT_READ | PROT_WRITE,
+				    MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0));
+	*self->before = 1;
+	*self->after = 2;
+	ms_write_words(self->w, USED, SEED);
+}
+
+FIXTURE_TEARDOWN(window)
+{
+	if (self->fd < 0)
+		return;
+	munmap(self->area, 6 * GRANULE);
+	EXPECT_EQ(0, ms_fdinfo(self->fd, "windows"));
+	close(self->fd);
+}
+
+/* The window is there, with all that is in it. */
+#define EXPECT_WHOLE() do {							\
+	EXPECT_EQ(1, ms_fdinfo(self->fd, "windows"));				\
+	EXPECT_EQ(2 * (long)GRANULE / 1024, ms_smaps(self->w, "Size"));		\
+	EXPECT_EQ(0, ms_wrong_words(self->w, USED, SEED));			\
+} while (0)
+
+#define EXPECT_NEIGHBOURS() do {						\
+	EXPECT_EQ(1, *self->before);						\
+	EXPECT_EQ(2, *self->after);						\
+} while (0)
+
+TEST_F(window, refused)
+{
+	unsigned long mask = NODE_BIT(pn_cpu_node());
+	const size_t all = 2 * GRANULE;
+	char *w = self->w;
+
+	EXPECT_ERROR(EINVAL, mprotect(w, all, PROT_READ));
+	EXPECT_ERROR(EINVAL, mprotect(w, all, PROT_READ | PROT_WRITE | PROT_EXEC));
+	EXPECT_ERROR(EINVAL, mprotect(w + PAGE, PAGE, PROT_NONE));
+	EXPECT_ERROR(EINVAL, syscall(SYS_pkey_mprotect, w, all, PROT_READ, -1));
+	EXPECT_ERROR(EINVAL, mremap(w, all, all, MREMAP_MAYMOVE | MREMAP_FIXED,
+				    w + 2 * GRANULE));
+	EXPECT_ERROR(EINVAL, mremap(w, all, 3 * GRANULE, MREMAP_MAYMOVE));
+	EXPECT_ERROR(EINVAL, mremap(w, all, GRANULE, 0));
+	EXPECT_ERROR(EINVAL, mremap(w, 0, all, MREMAP_MAYMOVE));
+	EXPECT_ERROR(EINVAL, mremap(w, all, all, MREMAP_MAYMOVE | MREMAP_DONTUNMAP));
+	EXPECT_ERROR(EINVAL, mlock(w, PAGE));
+	EXPECT_ERROR(EINVAL, mlock2(w, all, MLOCK_ONFAULT));
+	EXPECT_ERROR(EINVAL, pn_mbind(w, all, MPOL_BIND, &mask, 0));
+	EXPECT_ERROR(EINVAL, pn_mbind(w, all, MPOL_BIND, &mask, MPOL_MF_MOVE));
+	EXPECT_ERROR(EINVAL, pn_mbind(w, all, MPOL_DEFAULT, NULL, 0));
+	EXPECT_ERROR(ENODEV, remap_file_pages(w, PAGE, 0, 1, 0));
+	EXPECT_WHOLE();
+}
+
+TEST_F(window, advice)
+{
+	int advice;
+
+	for (advice = 0; advice < 120; advice++) {
+		/* What fails has its own test. */
+		if (advice == MADV_HWPOISON || advice == 101 /* MADV_SOFT_OFFLINE */)
+			continue;
+		if (advice == MADV_POPULATE_READ || advice == MADV_POPULATE_WRITE) {
+			EXPECT_EQ(0, madvise(self->w, USED, advice)) TH_LOG("advice %d", advice);
+			continue;
+		}
+		EXPECT_ERROR(EINVAL, madvise(self->w, USED, advice));
+	}
+	EXPECT_WHOLE();
+	EXPECT_ERROR(EFAULT, madvise(self->w + USED, PAGE, MADV_POPULATE_READ));
+}
+
+/* Part of it goes neither by unmapping nor by mapping something else there. */
+TEST_F(window, parts)
+{
+	const int flags = MAP_PRIVATE | MAP_ANONYMOUS;
+	char *w = self->w;
+
+	EXPECT_ERROR(EINVAL, munmap(w, PAGE));
+	EXPECT_ERROR(EINVAL, munmap(w, GRANULE));
+	EXPECT_ERROR(EINVAL, munmap(w + GRANULE, GRANULE));
+	EXPECT_ERROR(EINVAL, munmap(w + 3 * PAGE, PAGE));
+	EXPECT_ERROR(EINVAL, munmap(self->before, 2 * PAGE));
+	EXPECT_ERROR(EINVAL, munmap(self->after - PAGE, 2 * PAGE));
+	EXPECT_ERROR(EINVAL, mmap(w, PAGE, PROT_READ, flags | MAP_FIXED, -1, 0));
+	EXPECT_ERROR(EINVAL, mmap(w + GRANULE, GRANULE, PROT_READ, flags | MAP_FIXED, -1, 0));
+	EXPECT_ERROR(EINVAL, mremap(self->before, PAGE, PAGE, MREMAP_MAYMOVE | MREMAP_FIXED,
+				    w + PAGE));
+	EXPECT_ERROR(EINVAL, mshare_attach(self->fd, 0, GRANULE, w, MSHARE_FIXED));
+	EXPECT_ERROR(EINVAL, mshare_attach(self->fd, 0, GRANULE, w + GRANULE, MSHARE_FIXED));
+	EXPECT_ERROR(EEXIST, mmap(w, PAGE, PROT_READ, flags | MAP_FIXED_NOREPLACE, -1, 0));
+	EXPECT_NEIGHBOURS();
+	EXPECT_WHOLE();
+	/* All of it, and more */
+	EXPECT_EQ(0, munmap(self->before, 2 * PAGE + 2 * GRANULE));
+	EXPECT_EQ(0, ms_fdinfo(self->fd, "windows"));
+	EXPECT_EQ(MS_SIGNAL(SIGSEGV, SEGV_MAPERR), ms_signal(w, 'r'));
+	EXPECT_EQ(MS_SIGNAL(SIGSEGV, SEGV_MAPERR), ms_signal(self->before, 'r'));
+	/* What is in the region does not depend on windows. */
+	EXPECT_EQ(w, mshare_attach(self->fd, 0, 0, w, MSHARE_FIXED));
+	EXPECT_WHOLE();
+	EXPECT_EQ(w, mmap(w, 2 * GRANULE, PROT_READ | PROT_WRITE,
+			  flags | MAP_FIXED | MAP_NORESERVE, -1, 0));
+	EXPECT_EQ(0, *w);
+	EXPECT_EQ(0, ms_fdinfo(self->fd, "windows"));
+	*w = 3;
+	EXPECT_EQ(w, mshare_attach(self->fd, 0, 0, w, MSHARE_FIXED));
+	EXPECT_WHOLE();
+}
+
+static int locks_all(struct pn_child *child, void *arg)
+{
+	FIXTURE_DATA(window) *self = arg;
+	struct rlimit limit = { 64 * MIB, 64 * MIB };
+
+	/* The window is more than may be locked, and all else is less. */
+	if (munmap(self->area, self->w - self->area) ||
+	    munmap(self->after, self->area + 6 * GRANULE - self->after))
+		return 1;
+	if (setrlimit(RLIMIT_MEMLOCK, &limit) || pn_drop_cap(14 /* CAP_IPC_LOCK */))
+		return 2;
+	if (mlockall(MCL_CURRENT) || munlockall() || mlockall(MCL_FUTURE))
+		return 3;
+	if (munmap(self->w, 2 * GRANULE) ||
+	    mshare_attach(self->fd, 0, 0, self->w, MSHARE_FIXED) == MAP_FAILED)
+		return 4;
+	return ms_wrong_words(self->w, USED, SEED) ? 5 : 0;
+}
+
+TEST_F(window, lock_limit)
+{
+	EXPECT_EQ(0, pn_run(locks_all, self, 20));
+	EXPECT_WHOLE();
+}
+
+/* Calls for all of a process pass a window by. */
+TEST_F(window, passed_by)
+{
+	ASSERT_EQ(0, mlockall(MCL_CURRENT));
+	EXPECT_LT(0, ms_status("VmLck"));
+	EXPECT_EQ(0, ms_smaps(self->w, "Locked"));
+	EXPECT_EQ(0, munlockall());
+	EXPECT_EQ(0, munlock(self->w, 2 * GRANULE));
+	/* As of any mapping that has no policy */
+	EXPECT_ERROR(ENOENT, pn_set_home_node(self->w, 2 * GRANULE, pn_cpu_node()));
+	EXPECT_WHOLE();
+	ASSERT_EQ(0, mlockall(MCL_FUTURE));
+	ASSERT_EQ(0, munmap(self->w, 2 * GRANULE));
+	EXPECT_EQ(self->w, mshare_attach(self->fd, 0, 0, self->w, MSHARE_FIXED));
+	EXPECT_EQ(0, ms_smaps(self->w, "Locked"));
+	EXPECT_EQ(0, munlockall());
+	EXPECT_WHOLE();
+}
+
+static int sealed(struct pn_child *child, void *arg)
+{
+	FIXTURE_DATA(window) *self = arg;
+
+	if (syscall(__NR_mseal, self->w, 2 * GRANULE, 0))
+		return 1;
+	if (!munmap(self->w, 2 * GRANULE) || errno != EPERM)
+		return 2;
+	if (mshare_attach(self->fd, 0, 0, self->w, MSHARE_FIXED) != MAP_FAILED || errno != EPERM)
+		return 3;
+	return ms_wrong_words(self->w, USED, SEED) ? 4 : 0;
+}
+
+TEST_F(window, seal)
+{
+	EXPECT_EQ(0, pn_run(sealed, self, 20));
+	EXPECT_WHOLE();
+}
+
+TEST_F(window, userfault)
+{
+	struct uffdio_api api = { .api = UFFD_API };
+	struct uffdio_register reg = {
+		.range = { .start = (unsigned long)self->w, .len = USED },
+		.mode = UFFDIO_REGISTER_MODE_MISSING,
+	};
+	int fd = syscall(SYS_userfaultfd, O_CLOEXEC);
+
+	if (fd < 0)
+		SKIP(return, "no userfaultfd()");
+	ASSERT_EQ(0, ioctl(fd, UFFDIO_API, &api));
+	EXPECT_ERROR(EINVAL, ioctl(fd, UFFDIO_REGISTER, &reg));
+	reg.mode = UFFDIO_REGISTER_MODE_WP;
+	EXPECT_ERROR(EINVAL, ioctl(fd, UFFDIO_REGISTER, &reg));
+	reg.mode = UFFDIO_REGISTER_MODE_MINOR;
+	EXPECT_ERROR(EINVAL, ioctl(fd, UFFDIO_REGISTER, &reg));
+	close(fd);
+	EXPECT_WHOLE();
+}
+
+/* What was there before leaves nothing behind, and gets nothing of the region. */
+TEST_F_TIMEOUT(window, leftovers, 120)
+{
+	const int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED | MAP_NORESERVE;
+	long tables = ms_status("VmPTE");
+	char *w = self->w;
+	int round;
+	size_t i;
+
+	for (round = 0; round < 20; round++) {
+		ASSERT_EQ(w, mmap(w, 2 * GRANULE, PROT_READ | PROT_WRITE, flags, -1, 0));
+		for (i = 0; i < 2 * GRANULE; i += 64 * MIB)
+			w[i] = 7;
+		if (round % 2)
+			ASSERT_EQ(0, munmap(w, 2 * GRANULE));
+		ASSERT_EQ(w, mshare_attach(self->fd, 0, 0, w, MSHARE_FIXED));
+		EXPECT_EQ(0, ms_wrong_words(w, USED, SEED));
+	}
+	EXPECT_GE(tables + 8, ms_status("VmPTE"));
+}
+
+/* Several windows of one region, and of parts of it, in one process */
+TEST_F(window, aliases)
+{
+	char *again = ms_attach(self->fd, 0), *first, *second;
+
+	ASSERT_NE(NULL, again);
+	EXPECT_NE(self->w, again);
+	first = mshare_attach(self->fd, 0, GRANULE, NULL, 0);
+	second = mshare_attach(self->fd, GRANULE, 0, NULL, 0);
+	ASSERT_NE(MAP_FAILED, first);
+	ASSERT_NE(MAP_FAILED, second);
+	EXPECT_EQ(4, ms_fdinfo(self->fd, "windows"));
+	EXPECT_EQ(0, ms_wrong_words(again, USED, SEED));
+	EXPECT_EQ(0, ms_wrong_words(first, USED, SEED));
+	ms_write_words(first, USED, SEED + 1);
+	EXPECT_EQ(0, ms_wrong_words(self->w, USED, SEED + 1));
+	ASSERT_EQ(0, ms_map_anon(self->fd, GRANULE, PAGE, PROT_READ | PROT_WRITE));
+	*second = 5;
+	EXPECT_EQ(5, again[GRANULE]);
+	EXPECT_EQ(5, self->w[GRANULE]);
+	EXPECT_EQ(MS_SIGNAL(SIGSEGV, SEGV_MAPERR), ms_signal(second + PAGE, 'r'));
+	EXPECT_EQ(0, munmap(first, GRANULE));
+	EXPECT_EQ(0, munmap(again, 2 * GRANULE));
+	EXPECT_EQ(5, *second);
+	EXPECT_EQ(0, munmap(second, GRANULE));
+	EXPECT_EQ(0, ms_wrong_words(self->w, USED, SEED + 1));
+	EXPECT_EQ(1, ms_fdinfo(self->fd, "windows"));
+}
+
+static int in_the_child(struct pn_child *child, void *arg)
+{
+	FIXTURE_DATA(window) *self = arg;
+
+	if (ms_fdinfo(self->fd, "windows") != 2 || ms_wrong_words(self->w, USED, SEED))
+		return 1;
+	ms_write_words(self->w, USED, SEED + 1);
+	if (munmap(self->w, 2 * GRANULE) || ms_fdinfo(self->fd, "windows") != 1)
+		return 2;
+	return 0;
+}
+
+static int executes(struct pn_child *child, void *arg)
+{
+	execl("/bin/sh", "sh", "-c", "! grep -q mshare /proc/self/maps", NULL);
+	return 1;
+}
+
+TEST_F_TIMEOUT(window, fork_exec, 200)
+{
+	int i;
+
+	EXPECT_EQ(0, pn_run(in_the_child, self, 20));
+	EXPECT_EQ(0, ms_wrong_words(self->w, USED, SEED + 1));
+	EXPECT_EQ(0, pn_run(executes, NULL, 20));
+	EXPECT_EQ(1, ms_fdinfo(self->fd, "windows"));
+	/* Children that fork on, and end in any order */
+	for (i = 0; i < 100; i++) {
+		pid_t pid = fork();
+
+		ASSERT_LE(0, pid);
+		if (!pid) {
+			if (i % 2 && !fork())
+				_exit(self->w[8] == 0);
+			_exit(ms_wrong_words(self->w, PAGE, SEED + 1) != 0);
+		}
+	}
+	for (i = 0; i < 100; i++) {
+		int status;
+
+		ASSERT_LT(0, wait(&status));
+		EXPECT_EQ(0, status);
+	}
+	for (i = 0; i < 100 && ms_fdinfo(self->fd, "windows") != 1; i++)
+		poll(NULL, 0, 50);
+	EXPECT_EQ(1, ms_fdinfo(self->fd, "windows"));
+	EXPECT_EQ(0, ms_wrong_words(self->w, USED, SEED + 1));
+}
+
+/* What others say of it */
+TEST_F(window, seen)
+{
+	unsigned char present[USED / 4096];
+	uint64_t entry = 1;
+	char line[600];
+	int pagemap = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
+	long rss = ms_status("VmRSS");
+
+	EXPECT_EQ(0, ms_smaps(self->w, "Rss"));
+	EXPECT_EQ(0, ms_smaps(self->w, "Pss"));
+	EXPECT_GT((long)(USED / 1024) + rss, ms_status("VmRSS"));
+	ASSERT_LE(0, pagemap);
+	EXPECT_EQ(8, pread(pagemap, &entry, 8, (unsigned long)self->w / PAGE * 8));
+	EXPECT_EQ(0, entry);
+	close(pagemap);
+	EXPECT_EQ(0, pn_numa_maps(self->w, line, sizeof(line)));
+	EXPECT_EQ(NULL, strstr(line, " N"));
+	EXPECT_EQ(-ENOENT, pn_node_of(self->w)) TH_LOG("%d", pn_node_of(self->w));
+	EXPECT_EQ(0, mincore(self->w, USED, present));
+	EXPECT_EQ(NULL, memchr(present, 1, sizeof(present)));
+	EXPECT_EQ(0, pn_read_file("/proc/self/smaps_rollup", line, sizeof(line)));
+	EXPECT_EQ(0, pn_write_file("/proc/self/clear_refs", "1"));
+	EXPECT_EQ(0, pn_write_file("/proc/self/clear_refs", "4"));
+	EXPECT_WHOLE();
+	EXPECT_NEIGHBOURS();
+}
+
+TEST_HARNESS_MAIN

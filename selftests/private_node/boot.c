@@ -1,0 +1,142 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * What became of each private_node= of the command line: the node is private,
+ * or a message says why it is not.
+ */
+#define _GNU_SOURCE
+#include <ctype.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/klog.h>
+
+#include "pn_util.h"
+#include "kselftest_harness.h"
+
+#define OPTION		"private_node="
+#define KLOG_READ_ALL	3
+#define KLOG_SIZE	10
+
+FIXTURE(boot)
+{
+	char line[4096], *log;
+	unsigned long privs, memory, cpus;
+};
+
+FIXTURE_SETUP(boot)
+{
+	int size = klogctl(KLOG_SIZE, NULL, 0), len;
+
+	ASSERT_EQ(0, pn_read_file("/proc/cmdline", self->line, sizeof(self->line)));
+	if (!strstr(self->line, OPTION))
+		SKIP(return, "no private_node= on the command line");
+	ASSERT_LT(0, size);
+	self->log = malloc(size + 1);
+	ASSERT_NE(NULL, self->log);
+	len = klogctl(KLOG_READ_ALL, self->log, size);
+	ASSERT_LT(0, len);
+	self->log[len] = '\0';
+	self->privs = pn_node_mask("has_private_memory");
+	self->memory = pn_node_mask("has_memory");
+	self->cpus = pn_node_mask("has_cpu");
+}
+
+FIXTURE_TEARDOWN(boot)
+{
+	free(self->log);
+}
+
+/* Is there a line of the kernel log with both? */
+static bool logged(const char *log, const char *a, const char *b)
+{
+	while ((log = strstr(log, "private_node: "))) {
+		size_t len = strcspn(log, "\n");
+		char *line = strndup(log, len);
+		bool found = line && strstr(line, a) && strstr(line, b);
+
+		free(line);
+		if (found)
+			return true;
+		log += len;
+	}
+	return false;
+}
+
+/* All capabilities in the list are known, and none lacks one that it needs. */
+static bool good(const char *caps)
+{
+	static const char * const names[] = {
+		"reclaim", "migrate", "compaction", "balancing", "pin",
+		"offline", "merge", "collapse", "damon",
+	};
+	bool migrate = false, balancing = false, reclaim = false, damon = false;
+	char copy[200], *rest = copy, *word;
+	size_t i;
+
+	snprintf(copy, sizeof(copy), "%s", caps);
+	while ((word = strsep(&rest, ","))) {
+		for (i = 0; i < sizeof(names) / sizeof(*names); i++)
+			if (!strcmp(word, names[i]))
+				break;
+		if (i == sizeof(names) / sizeof(*names))
+			return false;
+		migrate |= !strcmp(word, "migrate");
+		balancing |= !strcmp(word, "balancing");
+		reclaim |= !strcmp(word, "reclaim");
+		damon |= !strcmp(word, "damon");
+	}
+	return (migrate || !balancing) && (reclaim || !damon);
+}
+
+/* "Refused, with a message that says why" */
+TEST_F(boot, each_option)
+{
+	char *word, *rest = self->line;
+
+	while ((word = strsep(&rest, "\n "))) {
+		char *value = word + strlen(OPTION), *end, node[32];
+		unsigned long nid;
+		char path[100], caps[200];
+
+		if (strncmp(word, OPTION, strlen(OPTION)))
+			continue;
+		nid = strtoul(value, &end, 10);
+		if (!isdigit(*value) || (*end && *end != ':') || nid >= PN_MAXNODE) {
+			EXPECT_TRUE(logged(self->log, value, "not a node id"))
+				TH_LOG("no message for '%s'", word);
+			continue;
+		}
+
+		snprintf(node, sizeof(node), "node %lu ", nid);
+		if (self->cpus & NODE_BIT(nid)) {
+			EXPECT_FALSE(self->privs & NODE_BIT(nid));
+			EXPECT_TRUE(self->memory & NODE_BIT(nid));
+			EXPECT_TRUE(logged(self->log, node, "refused: it holds the kernel image") ||
+				    logged(self->log, node, "refused: it has CPUs"))
+				TH_LOG("no message for '%s'", word);
+			continue;
+		}
+		if (!((self->privs | self->memory) & NODE_BIT(nid))) {
+			EXPECT_TRUE(logged(self->log, node, "refused: no such node"))
+				TH_LOG("no message for '%s'", word);
+			continue;
+		}
+
+		EXPECT_TRUE(self->privs & NODE_BIT(nid));
+		EXPECT_FALSE(self->memory & NODE_BIT(nid));
+		EXPECT_TRUE(logged(self->log, node, "is private, owner boot"));
+		snprintf(path, sizeof(path), PN_NODE_DIR "/node%lu/private/capabilities", nid);
+		ASSERT_EQ(0, pn_read_file(path, caps, sizeof(caps)));
+		caps[strcspn(caps, "\n")] = '\0';
+		if (*end == ':' && good(end + 1)) {
+			EXPECT_EQ(strlen(end + 1), strlen(caps));
+		} else {
+			EXPECT_STREQ("", caps);
+		}
+		if (*end == ':' && !good(end + 1)) {
+			EXPECT_TRUE(logged(self->log, node, "gets no capabilities"));
+		}
+	}
+}
+
+TEST_HARNESS_MAIN
