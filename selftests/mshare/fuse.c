@@ -640,9 +640,8 @@ static void *tries_in_thread(void *arg)
 }
 
 /*
- * One thread of a member waits, by a system call; another one goes on. This is a
- * known defect, see XFAIL_ADD(): the fault lets go of the region's lock while it
- * waits, but not of the member's, as it does for a mapping that is no window.
+ * One thread of a member waits, by a system call; another one goes on: the fault
+ * lets go of the lock of the member, as for a mapping that is no window.
  */
 static int meanwhile(struct pn_child *child, void *arg, int (*fn)(char *w), int expected)
 {
@@ -744,21 +743,15 @@ TEST_F_TIMEOUT(fuse, meanwhile_detached, 200)
 	check_meanwhile(self, _metadata, variant, detaches);
 }
 
-XFAIL_ADD(fuse, first, meanwhile_detached);
-
 TEST_F_TIMEOUT(fuse, meanwhile_forked, 200)
 {
 	check_meanwhile(self, _metadata, variant, forks);
 }
 
-XFAIL_ADD(fuse, first, meanwhile_forked);
-
 TEST_F_TIMEOUT(fuse, meanwhile_mapped, 200)
 {
 	check_meanwhile(self, _metadata, variant, maps);
 }
-
-XFAIL_ADD(fuse, first, meanwhile_mapped);
 
 /* The server is a member: what it does in the region does not wait for itself. */
 TEST_F_TIMEOUT(fuse, member, 200)
