@@ -299,6 +299,73 @@ TEST_F_TIMEOUT(contents, thp, 200)
 	EXPECT_EQ(0, pn_write_file(SHMEM_THP, strstr(was, "[never]") ? "never" : "always"));
 }
 
+/*
+ * A huge page that was only read, then written to by small entries that need no fault
+ * for it, then mapped by one entry again, and dropped if nobody knows what it contains.
+ */
+static int written_and_collapsed(char *w, int (*protect)(char *w, int prot),
+				 int (*advise)(char *w, int advice))
+{
+	volatile char *byte = w;
+
+	if (advise(w, MADV_HUGEPAGE) || *byte || protect(w, PROT_READ) || *byte)
+		return -1;
+	*byte = 'x';
+	if (protect(w, RW) || advise(w, MADV_COLLAPSE) || advise(w, MADV_PAGEOUT))
+		return -1;
+	return *byte;
+}
+
+static int collapsed_region = -1;
+
+static int protect_there(char *w, int prot)
+{
+	return mshare_protect(collapsed_region, PAGE, PAGE, prot, 0);
+}
+
+static int advise_there(char *w, int advice)
+{
+	return mshare_advise(collapsed_region, 0, HUGE_SIZE, advice, 0);
+}
+
+static int protect_here(char *w, int prot)
+{
+	return mprotect(w + PAGE, PAGE, prot);
+}
+
+static int advise_here(char *w, int advice)
+{
+	return madvise(w, HUGE_SIZE, advice);
+}
+
+TEST_F_TIMEOUT(contents, written_and_collapsed, 200)
+{
+	char was[80], *room, *other;
+	int file;
+
+	if (pn_read_line(SHMEM_THP, was, sizeof(was)))
+		SKIP(return, "no huge pages of shared memory");
+	if (pn_swap_on(64 * MIB))
+		SKIP(return, "no zram to swap to");
+	collapsed_region = self->fd;
+	ASSERT_EQ(0, pn_write_file(SHMEM_THP, "advise"));
+	file = memfd_create("collapsed", MFD_CLOEXEC);
+	ASSERT_LE(0, file);
+	ASSERT_EQ(0, ftruncate(file, HUGE_SIZE));
+	ASSERT_EQ(0, ms_map_anon(self->fd, 0, HUGE_SIZE, RW));
+	EXPECT_EQ('x', written_and_collapsed(self->w, protect_there, advise_there));
+	/* So it is for mappings that are none of a region. */
+	room = mmap(NULL, 2 * HUGE_SIZE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	ASSERT_NE(MAP_FAILED, room);
+	other = (char *)(((unsigned long)room + HUGE_SIZE - 1) & ~(HUGE_SIZE - 1));
+	ASSERT_EQ(other, mmap(other, HUGE_SIZE, RW, MAP_SHARED | MAP_FIXED, file, 0));
+	EXPECT_EQ('x', written_and_collapsed(other, protect_here, advise_here));
+	munmap(room, 2 * HUGE_SIZE);
+	close(file);
+	EXPECT_EQ(0, pn_swap_off());
+	EXPECT_EQ(0, pn_write_file(SHMEM_THP, strstr(was, "[never]") ? "never" : "always"));
+}
+
 TEST_F_TIMEOUT(contents, swap, 200)
 {
 	long out;
