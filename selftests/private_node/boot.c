@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/klog.h>
+#include <unistd.h>
 
 #include "pn_util.h"
 #include "kselftest_harness.h"
@@ -60,6 +61,24 @@ static bool logged(const char *log, const char *a, const char *b)
 		log += len;
 	}
 	return false;
+}
+
+/* The node whose memory is at a physical address, or -1 */
+static int node_of(unsigned long long addr)
+{
+	char path[100], text[40];
+	int nid;
+
+	if (pn_read_line("/sys/devices/system/memory/block_size_bytes", text, sizeof(text)))
+		return -1;
+	addr /= strtoull(text, NULL, 16);
+	for (nid = 0; nid < PN_MAXNODE; nid++) {
+		snprintf(path, sizeof(path), "/sys/devices/system/memory/memory%llu/node%d",
+			 addr, nid);
+		if (!access(path, F_OK))
+			return nid;
+	}
+	return -1;
 }
 
 /* All capabilities in the list are known, and none lacks one that it needs. */
@@ -137,6 +156,30 @@ TEST_F(boot, each_option)
 			EXPECT_TRUE(logged(self->log, node, "gets no capabilities"));
 		}
 	}
+}
+
+/* An area for contiguous allocations: not on a private node, whatever is asked for */
+TEST_F(boot, cma)
+{
+	char *option = strstr(self->line, "cma="), *at = option ? strchr(option, '@') : NULL;
+	long size, total;
+	int nid;
+
+	if (!at)
+		return;
+	size = strtol(option + 4, NULL, 10) * 1024;	/* it is in MiB */
+	nid = node_of(strtoull(at + 1, NULL, 0));
+	ASSERT_LE(0, nid);
+	total = pn_meminfo(-1, "CmaTotal");
+	if (!(self->privs & NODE_BIT(nid))) {
+		EXPECT_EQ(size, total);
+		return;
+	}
+	EXPECT_EQ(0, total);
+	EXPECT_NE(NULL, strstr(self->log, "cma: area reserved is on private node"));
+	/* The node has all of its memory, and nobody has any of it. */
+	EXPECT_GT(size / 2, pn_meminfo(nid, "MemTotal") - pn_meminfo(nid, "MemFree"));
+	EXPECT_LT(1000 * 1024, pn_meminfo(nid, "MemTotal"));
 }
 
 TEST_HARNESS_MAIN

@@ -690,6 +690,7 @@ TEST_F_TIMEOUT(memcg, load, 300)
 	struct pn_child child;
 	double deadline;
 	char path[160];
+	int tries;
 	size_t i;
 
 	if (pn_swap_on(256 * MIB))
@@ -701,8 +702,19 @@ TEST_F_TIMEOUT(memcg, load, 300)
 
 		self->nid = nids[i];
 		self->mode = modes[i];
-		EXPECT_EQ(0, pn_spawn(&child, load, self));
-		EXPECT_EQ(0, pn_ready(&child, 2 * DEADLINE));
+		/*
+		 * When all has just come back from swap, and so is active, the
+		 * OOM killer may come (seen with the control, on a busy host):
+		 * it is for the load, and neither for nor against a node.
+		 */
+		for (tries = 1; tries <= 3; tries++) {
+			ASSERT_EQ(0, pn_spawn(&child, load, self));
+			if (!pn_ready(&child, 2 * DEADLINE))
+				break;
+			ASSERT_EQ(SIGKILL, pn_reap(&child, DEADLINE));
+			pn_note("node %d: out of memory, try %d", self->nid, tries);
+		}
+		ASSERT_GE(3, tries);
 		/* The load is one. */
 		EXPECT_LT((long)(8 * MIB) / pn_page_size(),
 			  pn_node_vmstat(self->control, "workingset_refault_anon") - before);
