@@ -412,6 +412,53 @@ TEST_F_TIMEOUT(fault, crowd, 120)
 	}
 }
 
+struct change {
+	int fd;
+	size_t at;
+	volatile bool *stop;
+};
+
+static void *changes(void *arg)
+{
+	struct change *change = arg;
+
+	while (!*change->stop)
+		if (ms_map_anon(change->fd, change->at, pn_page_size(), RW) ||
+		    mshare_unmap(change->fd, change->at, pn_page_size(), 0))
+			return "it could not be changed";
+	return NULL;
+}
+
+/* Somebody always waits to change the region; a fault for the kernel gets its turn. */
+TEST_F_TIMEOUT(fault, busy_region, 120)
+{
+	const size_t at = 32 * MIB, len = 256 * PAGE;
+	struct change change[4];
+	pthread_t thread[4];
+	volatile bool stop = false;
+	void *failed;
+	size_t i;
+	int file;
+
+	file = memfd_create("ms_busy", MFD_CLOEXEC);
+	ASSERT_LE(0, file);
+	ASSERT_EQ(0, ftruncate(file, len));
+	ASSERT_EQ(0, ms_map_anon(self->fd, at, len, RW));
+	for (i = 0; i < ARRAY_SIZE(thread); i++) {
+		change[i] = (struct change){ self->fd, 64 * MIB + i * PAGE, &stop };
+		ASSERT_EQ(0, pthread_create(&thread[i], NULL, changes, &change[i]));
+	}
+	/* Without a user's registers there is no VMA lock: page by page, as each is new. */
+	for (i = 0; i < len; i += PAGE)
+		ASSERT_EQ((ssize_t)PAGE, pread(file, self->w + at + i, PAGE, i));
+	stop = true;
+	for (i = 0; i < ARRAY_SIZE(thread); i++) {
+		pthread_join(thread[i], &failed);
+		EXPECT_EQ(NULL, failed) TH_LOG("%s", (char *)failed);
+	}
+	close(file);
+}
+
 /* The second member takes one fault for each granule, not one for each page. */
 TEST_F_TIMEOUT(fault, counted, 120)
 {
