@@ -17,17 +17,26 @@
 #include <sys/file.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/mount.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
+#include <linux/fs.h>
 
 #include "ms_util.h"
 #include "kselftest_harness.h"
 
 #define PAGE		((size_t)pn_page_size())
+#define RW		(PROT_READ | PROT_WRITE)
 #define SIZE		(2 * GRANULE - 5 * PAGE)
+#define FOLDER		"/tmp/ms_abi"
+#define MAX_FILES	"/proc/sys/fs/file-max"
+#define MAX_MAPPINGS	"/proc/sys/vm/max_map_count"
+#define FAIL_NTH	"/proc/thread-self/fail-nth"
+#define FAIL_SLAB	"/sys/kernel/debug/failslab/"
+#define FAIL_PAGES	"/sys/kernel/debug/fail_page_alloc/"
 
 FIXTURE(abi)
 {
@@ -93,6 +102,39 @@ static long map(int fd, uint64_t offset, uint64_t size, uint64_t file_offset,
 	};
 
 	return mshare_map(fd, &args, sizeof(args), flags);
+}
+
+static int makes_files(struct pn_child *child, void *arg)
+{
+	int fd = *(int *)arg;
+
+	pn_hold(child);
+	if (pn_drop_cap(21 /* CAP_SYS_ADMIN */))
+		return 1;
+	if (mshare_create(0) != -1 || errno != ENFILE)
+		return 2;
+	if (mshare_attach(fd, 0, 0, NULL, 0) != MAP_FAILED || errno != ENFILE)
+		return 3;
+	return map(fd, 0, PAGE, 0, RW, -1, 0) != -1 || errno != ENFILE ? 4 : 0;
+}
+
+/* Each of these makes a file, and there are as many as there may be in all. */
+TEST_F(abi, files)
+{
+	int shared = ms_region(GRANULE, MSHARE_SHARED_CONTROL);
+	struct pn_child child;
+	char before[30];
+
+	ASSERT_LE(0, shared);
+	ASSERT_EQ(0, pn_read_line(MAX_FILES, before, sizeof(before)));
+	ASSERT_EQ(0, pn_spawn(&child, makes_files, &shared));
+	ASSERT_EQ(0, pn_ready(&child, 20));
+	ASSERT_EQ(0, pn_write_file(MAX_FILES, "0"));
+	EXPECT_EQ(0, pn_reap(&child, 20));
+	EXPECT_EQ(0, pn_write_file(MAX_FILES, before));
+	EXPECT_EQ(0, ms_fdinfo(shared, "windows"));
+	EXPECT_EQ(0, map(shared, 0, PAGE, 0, RW, -1, MSHARE_MAP_NOREPLACE));
+	close(shared);
 }
 
 /* What a file can do that has nothing to read */
@@ -330,7 +372,11 @@ static int limited(struct pn_child *child, void *arg)
 		return 1;
 	if (mshare_attach(fd, 0, 0, NULL, 0) != MAP_FAILED || errno != ENOMEM)
 		return 2;
-	return ms_fdinfo(fd, "windows") ? 3 : 0;
+	if (ms_fdinfo(fd, "windows"))
+		return 3;
+	/* What is in a region is limited, too, by who maps it. */
+	fd = ms_region(GRANULE, 0);
+	return ms_map_anon(fd, 0, GRANULE, RW) != -1 || errno != ENOMEM ? 4 : 0;
 }
 
 static int no_exec(struct pn_child *child, void *arg)
@@ -373,7 +419,11 @@ TEST_F(abi, map)
 	int dir = open("/tmp", O_RDONLY | O_CLOEXEC);
 	int self_exe = open("/proc/self/exe", O_RDONLY | O_CLOEXEC);
 	int proc = open("/proc/self/maps", O_RDONLY | O_CLOEXEC);
+	int sysfs = open("/sys/kernel/mm/mshare/granule", O_RDONLY | O_CLOEXEC);
+	int mounts = open("/proc/self/ns/mnt", O_RDONLY | O_CLOEXEC);
+	char *shared = mmap(NULL, PAGE, rw, MAP_SHARED | MAP_ANONYMOUS, -1, 0), path[80];
 	int memfd = memfd_create("ms", MFD_CLOEXEC | MFD_ALLOW_SEALING), pipes[2], bit;
+	int anon, write_only;
 	struct {
 		struct mshare_map_args args;
 		uint64_t more;
@@ -381,6 +431,13 @@ TEST_F(abi, map)
 
 	ASSERT_EQ(0, pipe(pipes));
 	ASSERT_EQ(0, ftruncate(memfd, 16 * PAGE));
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", memfd);
+	write_only = open(path, O_WRONLY | O_CLOEXEC);
+	ASSERT_LE(0, write_only);
+	snprintf(path, sizeof(path), "/proc/self/map_files/%lx-%lx",
+		 (unsigned long)shared, (unsigned long)shared + PAGE);
+	anon = open(path, O_RDWR | O_CLOEXEC);
+	ASSERT_LE(0, anon);
 	EXPECT_ERROR(EBADF, map(-1, 0, PAGE, 0, rw, -1, 0));
 	EXPECT_ERROR(EINVAL, map(null, 0, PAGE, 0, rw, -1, 0));
 	EXPECT_ERROR(EINVAL, map(self->bare, 0, PAGE, 0, rw, -1, 0));
@@ -413,8 +470,14 @@ TEST_F(abi, map)
 	EXPECT_ERROR(EINVAL, map(self->fd, 0, PAGE, 0, rw, pipes[0], 0));
 	EXPECT_ERROR(EINVAL, map(self->fd, 0, PAGE, 0, PROT_READ, dir, 0));
 	EXPECT_ERROR(EINVAL, map(self->fd, 0, PAGE, 0, PROT_READ, proc, 0));
+	EXPECT_ERROR(EINVAL, map(self->fd, 0, PAGE, 0, PROT_READ, sysfs, 0));
+	EXPECT_ERROR(EINVAL, map(self->fd, 0, PAGE, 0, rw, anon, 0));
+	EXPECT_ERROR(ENODEV, map(self->fd, 0, PAGE, 0, PROT_READ, mounts, 0));
+	EXPECT_ERROR(EOVERFLOW, map(self->fd, 0, PAGE, 1UL << 63, rw, memfd, 0));
+	EXPECT_ERROR(EACCES, map(self->fd, 0, PAGE, 0, PROT_WRITE, write_only, 0));
 	EXPECT_ERROR(EACCES, map(self->fd, 0, PAGE, 0, rw, self_exe, 0));
 	EXPECT_EQ(0, map(self->fd, 0, PAGE, 0, PROT_READ, self_exe, 0));
+	EXPECT_ERROR(EACCES, mshare_protect(self->fd, 0, PAGE, rw, 0));
 	/* What will be in the file stays writable in the region, or is not mapped. */
 	EXPECT_EQ(0, map(self->fd, 0, 16 * PAGE, 0, rw, memfd, 0));
 	EXPECT_ERROR(EBUSY, fcntl(memfd, F_ADD_SEALS, F_SEAL_WRITE));
@@ -441,9 +504,59 @@ TEST_F(abi, map)
 	close(dir);
 	close(self_exe);
 	close(proc);
+	close(sysfs);
+	close(mounts);
+	close(anon);
+	close(write_only);
+	munmap(shared, PAGE);
 	close(memfd);
 	close(pipes[0]);
 	close(pipes[1]);
+}
+
+/* More memory than there is */
+TEST_F(abi, too_large)
+{
+	int fd = ms_region(513 * GRANULE, 0);
+
+	ASSERT_LE(0, fd);
+	EXPECT_ERROR(ENOMEM, ms_map_anon(fd, 0, 513 * GRANULE, RW));
+	EXPECT_EQ(0, ms_map_anon(fd, 0, GRANULE, RW));
+	close(fd);
+}
+
+/* What a file cannot do where it is, or where its file system is mounted */
+TEST_F(abi, file_systems)
+{
+	const int rx = PROT_READ | PROT_EXEC;
+	int file, flags = FS_APPEND_FL;
+
+	mkdir(FOLDER, 0700);
+	ASSERT_EQ(0, mount("ms", FOLDER, "tmpfs", MS_NOEXEC, NULL));
+	file = open(FOLDER "/file", O_RDWR | O_CREAT | O_CLOEXEC, 0700);
+	ASSERT_LE(0, file);
+	EXPECT_EQ(0, ftruncate(file, PAGE));
+	EXPECT_ERROR(EPERM, map(self->fd, 0, PAGE, 0, rx, file, 0));
+	EXPECT_EQ(0, map(self->fd, 0, PAGE, 0, PROT_READ, file, 0));
+	EXPECT_ERROR(EACCES, mshare_protect(self->fd, 0, PAGE, rx, 0));
+	/* A file that can only become longer */
+	EXPECT_EQ(0, ioctl(file, FS_IOC_SETFLAGS, &flags));
+	EXPECT_ERROR(EACCES, map(self->fd, PAGE, PAGE, 0, RW, file, 0));
+	EXPECT_ERROR(EACCES, map(self->fd, PAGE, PAGE, 0, PROT_READ, file, 0));
+	close(file);
+	EXPECT_EQ(0, mshare_unmap(self->fd, 0, PAGE, 0));
+	EXPECT_EQ(0, umount2(FOLDER, MNT_DETACH));
+	/* A file system without holes in files */
+	ASSERT_EQ(0, mount("ms", FOLDER, "ramfs", 0, NULL));
+	file = open(FOLDER "/file", O_RDWR | O_CREAT | O_CLOEXEC, 0700);
+	ASSERT_LE(0, file);
+	EXPECT_EQ(0, ftruncate(file, PAGE));
+	EXPECT_EQ(0, map(self->fd, 0, PAGE, 0, RW, file, 0));
+	EXPECT_ERROR(EOPNOTSUPP, mshare_advise(self->fd, 0, PAGE, MADV_REMOVE, 0));
+	close(file);
+	EXPECT_EQ(0, mshare_unmap(self->fd, 0, PAGE, 0));
+	EXPECT_EQ(0, umount2(FOLDER, MNT_DETACH));
+	rmdir(FOLDER);
 }
 
 TEST_F(abi, secret)
@@ -525,9 +638,12 @@ TEST_F(abi, advice)
 
 		for (i = 0; i < ARRAY_SIZE(permitted); i++)
 			may |= advice == permitted[i];
-		/* What was said before would be in its way. */
-		if (advice == MADV_COLLAPSE)
+		/* What was said before is in its way. */
+		if (advice == MADV_COLLAPSE) {
+			EXPECT_ERROR(EINVAL, mshare_advise(self->fd, 0, 4 * MIB,
+							   advice, 0));
 			mshare_advise(self->fd, 0, 4 * MIB, MADV_HUGEPAGE, 0);
+		}
 		if (may) {
 			EXPECT_EQ(0, mshare_advise(self->fd, 0, 4 * MIB, advice, 0))
 				TH_LOG("advice %d: %s", advice, strerror(errno));
@@ -536,6 +652,30 @@ TEST_F(abi, advice)
 		}
 	}
 	EXPECT_EQ(0, pn_write_file(SHMEM_THP, strstr(thp, "[never]") ? "never" : "always"));
+}
+
+/* Advice that is permitted, and not for this memory */
+TEST_F(abi, advice_refused)
+{
+	int exe = open("/proc/self/exe", O_RDONLY | O_CLOEXEC);
+	int memfd = memfd_create("ms", MFD_CLOEXEC);
+	const size_t end = 2 * PAGE;
+
+	ASSERT_EQ(0, ftruncate(memfd, PAGE));
+	ASSERT_EQ(0, map(self->fd, 0, PAGE, 0, PROT_READ, exe, 0));
+	EXPECT_ERROR(EACCES, mshare_advise(self->fd, 0, PAGE, MADV_REMOVE, 0));
+	EXPECT_ERROR(EINVAL, mshare_advise(self->fd, 0, PAGE, MADV_POPULATE_WRITE, 0));
+	EXPECT_EQ(0, mshare_advise(self->fd, 0, PAGE, MADV_POPULATE_READ, 0));
+	ASSERT_EQ(0, mshare_protect(self->fd, 0, PAGE, PROT_NONE, 0));
+	EXPECT_ERROR(EINVAL, mshare_advise(self->fd, 0, PAGE, MADV_POPULATE_READ, 0));
+	/* Where the file has nothing */
+	ASSERT_EQ(0, map(self->fd, 0, end, 0, RW, memfd, 0));
+	EXPECT_ERROR(EFAULT, mshare_advise(self->fd, 0, end, MADV_POPULATE_READ, 0));
+	EXPECT_ERROR(EFAULT, mshare_advise(self->fd, 0, end, MADV_POPULATE_WRITE, 0));
+	EXPECT_EQ(0, mshare_advise(self->fd, 0, PAGE, MADV_POPULATE_WRITE, 0));
+	EXPECT_ERROR(ENOMEM, mshare_advise(self->fd, end, PAGE, MADV_POPULATE_READ, 0));
+	close(exe);
+	close(memfd);
 }
 
 static long bind_to(int fd, uint64_t offset, uint64_t size, unsigned long *mask,
@@ -553,7 +693,11 @@ TEST_F(abi, mbind)
 {
 	unsigned long mask = NODE_BIT(pn_cpu_node()), none = 0, absent = 1UL << 63;
 	struct mshare_mbind_args args = { .size = PAGE, .mode = MPOL_DEFAULT };
-	int bit;
+	struct {
+		struct mshare_mbind_args args;
+		uint64_t more;
+	} big = { .args = args };
+	int bit, null = open("/dev/null", O_RDWR | O_CLOEXEC);
 
 	ASSERT_EQ(0, ms_map_anon(self->fd, 0, 4 * MIB, PROT_READ | PROT_WRITE));
 	EXPECT_EQ(0, bind_to(self->fd, 0, 4 * MIB, &mask, MPOL_BIND, 0, 0));
@@ -571,10 +715,166 @@ TEST_F(abi, mbind)
 	EXPECT_ERROR(EINVAL, bind_to(self->fd, 1, PAGE, &mask, MPOL_BIND, 0, 0));
 	EXPECT_ERROR(EINVAL, bind_to(self->fd, SIZE, PAGE, &mask, MPOL_BIND, 0, 0));
 	EXPECT_ERROR(EBADF, bind_to(-1, 0, PAGE, &mask, MPOL_BIND, 0, 0));
+	EXPECT_ERROR(EINVAL, bind_to(null, 0, PAGE, &mask, MPOL_BIND, 0, 0));
 	EXPECT_ERROR(EINVAL, bind_to(self->bare, 0, PAGE, &mask, MPOL_BIND, 0, 0));
 	EXPECT_ERROR(EINVAL, mshare_mbind(self->fd, &args, sizeof(args) - 1, 0));
 	EXPECT_ERROR(E2BIG, mshare_mbind(self->fd, &args, 1 << 20, 0));
 	EXPECT_ERROR(EFAULT, mshare_mbind(self->fd, (void *)8, sizeof(args), 0));
+	EXPECT_EQ(0, mshare_mbind(self->fd, &big.args, sizeof(big), 0));
+	big.more = 1;
+	EXPECT_ERROR(E2BIG, mshare_mbind(self->fd, &big.args, sizeof(big), 0));
+	close(null);
+}
+
+static int binds(struct pn_child *child, void *arg)
+{
+	unsigned long mask = NODE_BIT(pn_cpu_node());
+	int fd = *(int *)arg;
+
+	if (pn_drop_cap(23 /* CAP_SYS_NICE */))
+		return 1;
+	if (bind_to(fd, 0, PAGE, &mask, MPOL_BIND, MPOL_MF_MOVE, 0))
+		return 2;
+	if (!bind_to(fd, 0, PAGE, &mask, MPOL_BIND, MPOL_MF_MOVE_ALL, 0) ||
+	    errno != EPERM)
+		return 3;
+	if (pn_private_node() < 0 || pn_forced())
+		return 0;
+	mask = NODE_BIT(pn_private_node());
+	return !bind_to(fd, 0, PAGE, &mask, MPOL_BIND | MPOL_F_PRIVATE, 0, 0) ||
+	       errno != EPERM ? 4 : 0;
+}
+
+/* What needs a right, besides that to change the region */
+TEST_F(abi, mbind_rights)
+{
+	int shared = ms_region(GRANULE, MSHARE_SHARED_CONTROL);
+
+	ASSERT_LE(0, shared);
+	ASSERT_EQ(0, ms_map_anon(shared, 0, PAGE, RW));
+	EXPECT_EQ(0, pn_run(binds, &shared, 20));
+	close(shared);
+}
+
+/* As many mappings as there may be: in the region, and in the process */
+TEST_F(abi, mappings)
+{
+	unsigned long mask = NODE_BIT(pn_cpu_node());
+	const size_t nr = 600;
+	char *own = mmap(NULL, nr * PAGE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	char before[20];
+	size_t i;
+	long ret;
+
+	ASSERT_NE(MAP_FAILED, own);
+	for (i = 0; i < nr; i += 2)
+		ASSERT_EQ(0, mprotect(own + i * PAGE, PAGE, PROT_READ));
+	/* One that can become three, and others */
+	ASSERT_EQ(0, ms_map_anon(self->fd, 0, 3 * PAGE, RW));
+	ASSERT_EQ(0, pn_read_line(MAX_MAPPINGS, before, sizeof(before)));
+	ASSERT_EQ(0, pn_write_file(MAX_MAPPINGS, "200"));
+	for (i = 1, ret = 0; i < nr && !ret; i++)
+		ret = ms_map_anon(self->fd, 2 * i * MIB, PAGE, RW);
+	EXPECT_EQ(ENOMEM, errno);
+	EXPECT_GT(210, i);
+	EXPECT_LT(190, i);
+	EXPECT_ERROR(ENOMEM, ms_map_anon(self->fd, PAGE, PAGE, RW));
+	EXPECT_ERROR(ENOMEM, mshare_unmap(self->fd, PAGE, PAGE, 0));
+	EXPECT_ERROR(ENOMEM, mshare_protect(self->fd, PAGE, PAGE, PROT_READ, 0));
+	EXPECT_ERROR(ENOMEM, bind_to(self->fd, PAGE, PAGE, &mask, MPOL_BIND, 0, 0));
+	EXPECT_ERROR(EAGAIN, mshare_advise(self->fd, PAGE, PAGE, MADV_RANDOM, 0));
+	EXPECT_ERROR(ENOMEM, mshare_attach(self->fd, 0, 0, NULL, 0));
+	EXPECT_EQ(0, mshare_protect(self->fd, 0, 3 * PAGE, PROT_READ, 0));
+	EXPECT_EQ(0, pn_write_file(MAX_MAPPINGS, before));
+	EXPECT_EQ(0, mshare_unmap(self->fd, PAGE, PAGE, 0));
+	EXPECT_EQ(0, ms_fdinfo(self->fd, "windows"));
+	munmap(own, nr * PAGE);
+}
+
+/* So that each allocation can fail, without a word; and as it was */
+static const struct {
+	const char *path, *value, *before;
+} fail_knobs[] = {
+	{ FAIL_SLAB "verbose", "0", "0" },
+	{ FAIL_SLAB "ignore-gfp-wait", "N", "Y" },
+	{ FAIL_PAGES "verbose", "0", "0" },
+	{ FAIL_PAGES "ignore-gfp-wait", "N", "Y" },
+	{ FAIL_PAGES "min-order", "0", "1" },
+};
+
+enum { CREATE, ATTACH, MAP, UNMAP, PROTECT, MBIND, ADVISE, SIZE_OF, CALLS };
+
+/* One of the calls that need memory, with all that is right */
+static long needs_memory(int call, int fd, int bare, unsigned long *mask)
+{
+	switch (call) {
+	case CREATE:
+		return mshare_create(0);
+	case ATTACH:
+		return (long)mshare_attach(fd, 0, 0, NULL, 0);
+	case MAP:
+		return ms_map_anon(fd, 0, 3 * PAGE, RW);
+	case UNMAP:
+		return mshare_unmap(fd, PAGE, PAGE, 0);
+	case PROTECT:
+		return mshare_protect(fd, PAGE, PAGE, PROT_READ, 0);
+	case MBIND:
+		return bind_to(fd, PAGE, PAGE, mask, MPOL_BIND, 0, 0);
+	case ADVISE:
+		return mshare_advise(fd, PAGE, PAGE, MADV_RANDOM, 0);
+	}
+	return ftruncate(bare, 4 * GRANULE);
+}
+
+/* Each piece of memory that a call asks for is not there, one at a time. */
+TEST_F_TIMEOUT(abi, no_memory, 100)
+{
+	unsigned long mask = NODE_BIT(pn_cpu_node());
+	int nth, call, n, failed, left;
+	char text[12] = "";
+	size_t i;
+	long ret;
+
+	if (access(FAIL_NTH, W_OK) || access(FAIL_SLAB, X_OK) || access(FAIL_PAGES, X_OK))
+		SKIP(return, "no fault injection");
+	for (i = 0; i < ARRAY_SIZE(fail_knobs); i++)
+		ASSERT_EQ(0, pn_write_file(fail_knobs[i].path, fail_knobs[i].value));
+	nth = open(FAIL_NTH, O_RDWR | O_CLOEXEC);
+	ASSERT_LE(0, nth);
+	for (call = 0; call < CALLS; call++) {
+		for (n = 1, failed = left = 0; n < 500 && !left; n++) {
+			EXPECT_EQ(0, ms_map_anon(self->fd, 0, 3 * PAGE, RW));
+			snprintf(text, sizeof(text), "%d", n);
+			ASSERT_LT(0, pwrite(nth, text, strlen(text), 0));
+			errno = 0;
+			ret = needs_memory(call, self->fd, self->bare, &mask);
+			if (ret == -1) {
+				/* The latter as mmap(): for an inode of shared memory */
+				EXPECT_TRUE(errno == (call == ADVISE ? EAGAIN : ENOMEM) ||
+					    (call == MAP && errno == ENOSPC))
+					TH_LOG("call %d, allocation %d: %m", call, n);
+				failed++;
+			}
+			/* More than 0: the call has not asked so many times. */
+			memset(text, 0, sizeof(text));
+			EXPECT_LT(0, pread(nth, text, sizeof(text) - 1, 0));
+			left = atoi(text);
+			EXPECT_EQ(1, pwrite(nth, "0", 1, 0));
+			if (call == CREATE && ret >= 0)
+				close(ret);
+			if (call == ATTACH && ret != -1)
+				EXPECT_EQ(0, munmap((void *)ret, 2 * GRANULE));
+		}
+		pn_note("call %d: %d of %d allocations fail it", call, failed, n - 2);
+		EXPECT_LT(0, failed);
+		EXPECT_LT(0, left);
+	}
+	for (i = 0; i < ARRAY_SIZE(fail_knobs); i++)
+		EXPECT_EQ(0, pn_write_file(fail_knobs[i].path, fail_knobs[i].before));
+	EXPECT_EQ((long)(4 * GRANULE), ms_fdinfo(self->bare, "size"));
+	EXPECT_EQ(0, ms_fdinfo(self->fd, "windows"));
+	EXPECT_EQ(0, ms_fdinfo(self->fd, "members"));
+	close(nth);
 }
 
 /* All calls of one who holds the descriptor, and is not the owner: as bits */

@@ -209,6 +209,11 @@ TEST_F_TIMEOUT(contents, hugetlb, 200)
 {
 	int file = memfd_create("ms_huge", MFD_CLOEXEC | MFD_HUGETLB | MFD_HUGE_2MB);
 	int giant = memfd_create("ms_giant", MFD_CLOEXEC | MFD_HUGETLB | MFD_HUGE_1GB);
+	unsigned long mask = NODE_BIT(pn_cpu_node());
+	struct mshare_mbind_args args = {
+		.offset = HUGE_SIZE, .size = PAGE, .maxnode = PN_MAXNODE + 1,
+		.mode = MPOL_BIND, .nodemask = (unsigned long)&mask,
+	};
 	char *plain, before[20];
 
 	if (file < 0)
@@ -234,7 +239,12 @@ TEST_F_TIMEOUT(contents, hugetlb, 200)
 	ASSERT_EQ(0, mshare_protect(self->fd, HUGE_SIZE, 2 * HUGE_SIZE, PROT_READ, 0));
 	EXPECT_EQ(MS_SIGNAL(SIGSEGV, SEGV_ACCERR), ms_signal(self->w + HUGE_SIZE, 'w'));
 	EXPECT_EQ(0, ms_signal(self->w + 3 * HUGE_SIZE, 'w'));
+	/* Not a part of a page */
 	EXPECT_ERROR(EINVAL, mshare_unmap(self->fd, HUGE_SIZE, PAGE, 0));
+	EXPECT_ERROR(EINVAL, mshare_protect(self->fd, 3 * HUGE_SIZE, PAGE, PROT_READ, 0));
+	EXPECT_ERROR(EINVAL, mshare_mbind(self->fd, &args, sizeof(args), 0));
+	EXPECT_ERROR(EINVAL, mshare_advise(self->fd, HUGE_SIZE + PAGE, PAGE,
+					   MADV_DONTNEED, 0));
 	ASSERT_EQ(0, mshare_unmap(self->fd, HUGE_SIZE, 4 * HUGE_SIZE, 0));
 	EXPECT_EQ(0, ms_wrong_words(plain, 4 * HUGE_SIZE, 5));
 	munmap(plain, 4 * HUGE_SIZE);
@@ -297,6 +307,30 @@ TEST_F_TIMEOUT(contents, thp, 200)
 	EXPECT_EQ(0, pn_run(touches, &check, 60));
 	EXPECT_EQ(tables, ms_fdinfo(self->fd, "tables"));
 	EXPECT_EQ(0, pn_write_file(SHMEM_THP, strstr(was, "[never]") ? "never" : "always"));
+}
+
+/* A page that somebody holds is not replaced, until it is let go of. */
+TEST_F_TIMEOUT(contents, collapse_held, 200)
+{
+	struct iovec iov = { .iov_base = self->w, .iov_len = PAGE };
+	char was[80];
+	int pipes[2];
+
+	if (pn_read_line(SHMEM_THP, was, sizeof(was)))
+		SKIP(return, "no huge pages of shared memory");
+	ASSERT_EQ(0, pipe(pipes));
+	ASSERT_EQ(0, pn_write_file(SHMEM_THP, "advise"));
+	ASSERT_EQ(0, ms_map_anon(self->fd, 0, HUGE_SIZE, RW));
+	ms_write_words(self->w, HUGE_SIZE, 1);
+	ASSERT_EQ(0, mshare_advise(self->fd, 0, HUGE_SIZE, MADV_HUGEPAGE, 0));
+	ASSERT_EQ((ssize_t)PAGE, vmsplice(pipes[1], &iov, 1, 0));
+	EXPECT_ERROR(EAGAIN, mshare_advise(self->fd, 0, HUGE_SIZE, MADV_COLLAPSE, 0));
+	close(pipes[0]);
+	close(pipes[1]);
+	EXPECT_EQ(0, mshare_advise(self->fd, 0, HUGE_SIZE, MADV_COLLAPSE, 0));
+	EXPECT_EQ(0, ms_wrong_words(self->w, HUGE_SIZE, 1));
+	EXPECT_EQ(0, pn_write_file(SHMEM_THP,
+				   strstr(was, "[never]") ? "never" : "always"));
 }
 
 /*
@@ -412,6 +446,8 @@ TEST_F_TIMEOUT(contents, policy, 200)
 	ASSERT_EQ(0, pn_set_mempolicy(MPOL_DEFAULT, NULL));
 	/* And back, with what is there, though others have it mapped */
 	mask = cpu;
+	args.flags = MPOL_MF_STRICT;
+	EXPECT_ERROR(EIO, mshare_mbind(self->fd, &args, sizeof(args), 0));
 	args.flags = MPOL_MF_MOVE_ALL;
 	ASSERT_EQ(0, mshare_mbind(self->fd, &args, sizeof(args), 0));
 	ASSERT_EQ(0, madvise(plain, len, MADV_POPULATE_READ));
@@ -495,6 +531,7 @@ TEST_F_TIMEOUT(contents, poison, 200)
 	EXPECT_EQ(self->w + check.offset, poison.si_addr);
 	for (i = 0; i < ARRAY_SIZE(child); i++)
 		EXPECT_EQ(0, pn_reap(&child[i], 20));
+	EXPECT_ERROR(EHWPOISON, mshare_advise(self->fd, 0, MIB, MADV_POPULATE_READ, 0));
 	EXPECT_EQ(0, ms_wrong_words(self->w, check.offset, 1));
 	ASSERT_EQ(0, mshare_unmap(self->fd, 0, MIB, 0));
 }
@@ -730,6 +767,39 @@ TEST_F_TIMEOUT(paid, tables, 200)
 	snprintf(path, sizeof(path), "%s/memory.max", self->owner);
 	ASSERT_EQ(0, pn_write_file(path, "16777216"));
 	EXPECT_EQ(0, pn_run(big, self, 60));
+}
+
+/* Too little for the memory, and nobody who could be killed for it */
+static int populates(struct pn_child *child, void *arg)
+{
+	FIXTURE_DATA(paid) *self = arg;
+	int fd;
+
+	if (pn_write_file("/proc/self/oom_score_adj", "-1000") || enter(self->owner))
+		return 1;
+	fd = ms_region(GRANULE, 0);
+	if (fd < 0 || ms_map_anon(fd, 0, PAID, RW))
+		return 2;
+	if (!mshare_advise(fd, 0, PAID, MADV_POPULATE_WRITE, 0) || errno != ENOMEM)
+		return 3;
+	/* Nor a huge page for small ones that are there */
+	if (!mshare_advise(fd, 0, HUGE_SIZE, MADV_COLLAPSE, 0) || errno != EBUSY)
+		return 4;
+	return 0;
+}
+
+TEST_F_TIMEOUT(paid, no_room, 200)
+{
+	char path[100], was[80];
+
+	if (pn_read_line(SHMEM_THP, was, sizeof(was)))
+		SKIP(return, "no huge pages of shared memory");
+	ASSERT_EQ(0, pn_write_file(SHMEM_THP, "never"));
+	snprintf(path, sizeof(path), "%s/memory.max", self->owner);
+	ASSERT_EQ(0, pn_write_file(path, "16777216"));
+	EXPECT_EQ(0, pn_run(populates, self, 60));
+	EXPECT_EQ(0, pn_write_file(SHMEM_THP,
+				   strstr(was, "[never]") ? "never" : "always"));
 }
 
 /* Cgroups that are removed and not gone, as something is charged to them */

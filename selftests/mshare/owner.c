@@ -26,6 +26,10 @@
 #define LEN		(16 * MIB)
 #define BUS_DEAD	MS_SIGNAL(SIGBUS, BUS_ADRERR)
 
+#ifndef PIDFD_THREAD
+#define PIDFD_THREAD	O_EXCL
+#endif
+
 FIXTURE(owner)
 {
 	int sock[2];
@@ -458,6 +462,42 @@ TEST_F_TIMEOUT(owner, handed_over, 120)
 	close(pidfd);
 	close(other);
 	close(null);
+}
+
+struct named {
+	pthread_barrier_t barrier;
+	pid_t tid;
+};
+
+static void *waits(void *arg)
+{
+	struct named *named = arg;
+
+	named->tid = gettid();
+	pthread_barrier_wait(&named->barrier);
+	pthread_barrier_wait(&named->barrier);
+	return NULL;
+}
+
+/* A process owns it, and is named by its own pidfd, not by that of a thread. */
+TEST_F(owner, named_thread)
+{
+	int fd = make(-1), pidfd;
+	struct named named;
+	pthread_t thread;
+
+	ASSERT_LE(0, fd);
+	ASSERT_EQ(0, pthread_barrier_init(&named.barrier, NULL, 2));
+	ASSERT_EQ(0, pthread_create(&thread, NULL, waits, &named));
+	pthread_barrier_wait(&named.barrier);
+	pidfd = syscall(SYS_pidfd_open, named.tid, PIDFD_THREAD);
+	ASSERT_LE(0, pidfd);
+	EXPECT_ERROR(ESRCH, mshare_set_owner(fd, pidfd, 0));
+	EXPECT_EQ(getpid(), ms_fdinfo(fd, "owner"));
+	close(pidfd);
+	pthread_barrier_wait(&named.barrier);
+	pthread_join(thread, NULL);
+	close(fd);
 }
 
 /* An owner that ends after it has handed it over does not take it along. */

@@ -19,6 +19,7 @@
 #include <sys/mman.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
+#include <sys/swap.h>
 #include <sys/sysinfo.h>
 #include <sys/wait.h>
 
@@ -348,6 +349,27 @@ TEST_F_TIMEOUT(writeback, disk_full, 100)
 	ASSERT_EQ(0, fsync(self->file));
 	EXPECT_EQ(0, ms_signal(other + MIB + done, 'w'));
 	munmap(other, GRANULE);
+}
+
+/* A file that is used for swap: nobody else may write to it. */
+TEST_F_TIMEOUT(writeback, swap_file, 100)
+{
+	union {
+		char bytes[PAGE_MAX];
+		struct {
+			char boot[1024];
+			unsigned int version, last_page;
+		};
+	} header = { .version = 1, .last_page = PAGES - 1 };
+
+	memcpy(header.bytes + PAGE_MAX - 10, "SWAPSPACE2", 10);
+	ASSERT_EQ(0, mshare_unmap(self->fd, 0, LEN, 0));
+	ASSERT_EQ(PAGE_MAX, pwrite(self->file, &header, PAGE_MAX, 0));
+	ASSERT_EQ(0, fsync(self->file));
+	ASSERT_EQ(0, swapon(FOLDER "/file", 0));
+	EXPECT_ERROR(ETXTBSY, ms_map_file(self->fd, 0, LEN, RW, self->file, 0));
+	EXPECT_EQ(0, swapoff(FOLDER "/file"));
+	EXPECT_EQ(0, ms_map_file(self->fd, 0, LEN, RW, self->file, 0));
 }
 
 TEST_HARNESS_MAIN
