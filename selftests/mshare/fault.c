@@ -433,8 +433,8 @@ static void *changes(void *arg)
 TEST_F_TIMEOUT(fault, busy_region, 120)
 {
 	const size_t at = 32 * MIB, len = 256 * PAGE;
-	struct change change[4];
-	pthread_t thread[4];
+	struct change change[16];
+	pthread_t thread[16];
 	volatile bool stop = false;
 	void *failed;
 	size_t i;
