@@ -532,6 +532,100 @@ TEST_F_TIMEOUT(owner, outlives, 120)
 }
 
 /* Regions come and go: nothing stays. */
+#define SOME		(2 * MIB)
+#define OTHER		(64 * MIB)
+#define MANY		(32 * MIB)
+
+/* Reads its window by system calls, until there is nothing any more. */
+struct reader {
+	char *w;
+	int file, fd;
+	size_t zeros;
+};
+
+static void *reads(void *arg)
+{
+	struct reader *reader = arg;
+	char page[8192];
+	size_t at;
+
+	while (1)
+		for (at = 0; at < SOME; at += PAGE) {
+			if (pwrite(reader->file, reader->w + at, PAGE, 0) != (ssize_t)PAGE)
+				return NULL;
+			if (pread(reader->file, page, PAGE, 0) != (ssize_t)PAGE)
+				return NULL;
+			reader->zeros += !page[PAGE / 2] && !memcmp(page, page + 1, PAGE - 1);
+		}
+}
+
+/* Takes away what is mapped: there are faults. */
+static void *drops(void *arg)
+{
+	struct reader *reader = arg;
+
+	while (!mshare_advise(reader->fd, 0, SOME, MADV_DONTNEED, 0))
+		;
+	return NULL;
+}
+
+/* Has the lock of the region most of the time: faults wait for it. */
+static void *protects(void *arg)
+{
+	struct reader *reader = arg;
+	int prot = RW;
+
+	while (!mshare_protect(reader->fd, OTHER, MANY, prot, 0))
+		prot ^= PROT_WRITE;
+	return NULL;
+}
+
+static int owns_shared(struct pn_child *child, void *arg)
+{
+	int *sock = arg, fd = ms_region(GRANULE, MSHARE_SHARED_CONTROL);
+	char *w = fd < 0 || ms_map_anon(fd, 0, SOME, RW) ? NULL : ms_attach(fd, 0);
+
+	if (!w || ms_map_anon(fd, OTHER, MANY, RW) ||
+	    mshare_advise(fd, OTHER, MANY, MADV_POPULATE_WRITE, 0))
+		return 1;
+	ms_write_words(w, SOME, 1);
+	if (munmap(w, GRANULE) || ms_send_fd(sock[1], fd))
+		return 2;
+	pn_hold(child);
+	return 0;
+}
+
+/* When the owner ends, what it had is there or is not: it is not zeros for a moment. */
+TEST_F_TIMEOUT(owner, no_zeros, 200)
+{
+	void *(*const fns[])(void *) = { drops, protects, reads, reads, reads };
+	struct reader reader[ARRAY_SIZE(fns)];
+	pthread_t thread[ARRAY_SIZE(fns)];
+	struct pn_child child;
+	int round, i, fd;
+	char *w;
+
+	for (round = 0; round < 40; round++) {
+		w = join(self, &child, owns_shared, &fd);
+		ASSERT_NE(NULL, w);
+		for (i = 0; i < (int)ARRAY_SIZE(fns); i++) {
+			reader[i] = (struct reader){ w, memfd_create("reads", MFD_CLOEXEC), fd };
+			ASSERT_LE(0, reader[i].file);
+			ASSERT_EQ(0, pthread_create(&thread[i], NULL, fns[i], &reader[i]));
+		}
+		poll(NULL, 0, round % 20);
+		kill(child.pid, SIGKILL);
+		EXPECT_EQ(SIGKILL, pn_reap(&child, 20));
+		for (i = 0; i < (int)ARRAY_SIZE(fns); i++) {
+			pthread_join(thread[i], NULL);
+			EXPECT_EQ(0, reader[i].zeros) TH_LOG("round %d", round);
+			close(reader[i].file);
+		}
+		ASSERT_EQ(0, munmap(w, GRANULE));
+		close(fd);
+	}
+}
+
 /* Unused slabs are not counted, nor what KASAN keeps of objects that are free. */
 static long slab(void)
 {
