@@ -859,6 +859,9 @@ TEST_F_TIMEOUT(abi, no_memory, 100)
 			memset(text, 0, sizeof(text));
 			EXPECT_LT(0, pread(nth, text, sizeof(text) - 1, 0));
 			left = atoi(text);
+			/* Once is all; what failed was something that it can do without. */
+			if (call == SIZE_OF && !ret && !left)
+				left = 1;
 			EXPECT_EQ(1, pwrite(nth, "0", 1, 0));
 			if (call == CREATE && ret >= 0)
 				close(ret);
