@@ -422,6 +422,8 @@ static void *maps_and_unmaps(void *arg)
 
 TEST_F_TIMEOUT(preload, threads, 200)
 {
+	/* Each copies a process of nine threads: seconds on a debug kernel */
+	const int forks = pn_slow(1) > 1 ? 8 : 20;
 	pthread_t thread[8];
 	int i, status;
 	void *bad;
@@ -429,7 +431,7 @@ TEST_F_TIMEOUT(preload, threads, 200)
 	for (i = 0; i < 8; i++)
 		ASSERT_EQ(0, pthread_create(&thread[i], NULL, maps_and_unmaps, NULL));
 	/* A thread may be at it when the process forks. */
-	for (i = 0; i < 20; i++) {
+	for (i = 0; i < forks; i++) {
 		pid_t pid = fork();
 
 		if (!pid)
