@@ -6,11 +6,16 @@
  * there is none. What user space can see and provoke is tested by
  * tools/testing/selftests/private_node.
  */
+#include <kunit/device.h>
 #include <kunit/test.h>
 #include <kunit/visibility.h>
 #include <linux/cpuset.h>
+#include <linux/device.h>
+#include <linux/dma-mapping.h>
 #include <linux/gfp.h>
+#include <linux/irq.h>
 #include <linux/irq_work.h>
+#include <linux/memory.h>
 #include <linux/mempolicy.h>
 #include <linux/mm.h>
 #include <linux/panic.h>
@@ -1035,6 +1040,125 @@ static void private_node_test_task_policy(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, used_pages(nid), used);
 }
 
+/*
+ * Row 31: firmware may say of a device that it is on the node, as an accelerator is
+ * whose memory that is. What its driver allocates without thinking of nodes is not.
+ */
+static int dma_nid(struct kunit *test, struct device *dev)
+{
+	dma_addr_t addr;
+	void *p = dma_alloc_coherent(dev, 64 * PAGE_SIZE, &addr, GFP_KERNEL);
+	int nid;
+
+	KUNIT_ASSERT_NOT_NULL(test, p);
+	nid = page_to_nid(is_vmalloc_addr(p) ? vmalloc_to_page(p) : virt_to_page(p));
+	dma_free_coherent(dev, 64 * PAGE_SIZE, p, addr);
+	return nid;
+}
+
+static void private_node_test_device(struct kunit *test)
+{
+	int nid = private_nid(test), irq, i;
+	struct device *dev;
+	u64 mask;
+	void *p;
+
+	dev = kunit_device_register(test, "private_node_test");
+	KUNIT_ASSERT_FALSE(test, IS_ERR(dev));
+	dev->dma_mask = &mask;
+	KUNIT_ASSERT_EQ(test, dma_set_mask_and_coherent(dev, DMA_BIT_MASK(64)), 0);
+
+	/* The control: it is where the device is, where that may be */
+	set_dev_node(dev, control_nid(test));
+	KUNIT_EXPECT_EQ(test, dma_nid(test, dev), control_nid(test));
+
+	set_dev_node(dev, nid);
+	KUNIT_EXPECT_FALSE(test, node_is_private(dma_nid(test, dev)));
+	for (i = 0; i < 64; i++) {
+		p = devm_kmalloc(dev, 4000, GFP_KERNEL);
+		KUNIT_ASSERT_NOT_NULL(test, p);
+		KUNIT_EXPECT_FALSE(test, node_is_private(page_to_nid(virt_to_page(p))));
+	}
+	irq = irq_alloc_desc(nid);
+	KUNIT_EXPECT_GE(test, irq, 0);
+	if (irq >= 0) {
+		p = irq_to_desc(irq);
+		KUNIT_EXPECT_FALSE(test, node_is_private(page_to_nid(virt_to_page(p))));
+		irq_free_desc(irq);
+	}
+	dev->dma_mask = NULL;
+	kunit_device_unregister(test, dev);
+}
+
+/* Row 123: kexec looks for room for its segments by address */
+static void private_node_test_range(struct kunit *test)
+{
+	int nid = private_nid(test);
+	phys_addr_t start = PFN_PHYS(node_start_pfn(nid));
+	phys_addr_t last = PFN_PHYS(node_end_pfn(nid)) - 1;
+
+	KUNIT_EXPECT_TRUE(test, private_memory_in_range(start, start));
+	KUNIT_EXPECT_TRUE(test, private_memory_in_range(last, last));
+	KUNIT_EXPECT_TRUE(test, private_memory_in_range(0, PHYS_ADDR_MAX));
+	KUNIT_EXPECT_TRUE(test, private_memory_in_range(start - 1, start));
+	KUNIT_EXPECT_FALSE(test, private_memory_in_range(0, 0));
+	if (num_private_nodes() == 1) {
+		KUNIT_EXPECT_FALSE(test, private_memory_in_range(start - 2, start - 1));
+		KUNIT_EXPECT_FALSE(test, private_memory_in_range(last + 1, last + 2));
+	}
+}
+
+#ifdef CONFIG_MEMORY_HOTREMOVE
+static unsigned long called_back;
+
+static void count_online_page(struct page *page, unsigned int order)
+{
+	called_back += 1UL << order;
+	generic_online_page(page, order);
+}
+
+/* Take the first block that can be taken, and give it back. */
+static int reonline_block(struct memory_block *mem, void *nid)
+{
+	int ret;
+
+	if (mem->nid != *(int *)nid || device_offline(&mem->dev))
+		return 0;
+	ret = device_online(&mem->dev);
+	return ret ?: 1;
+}
+#endif
+
+/* Row 125: what takes memory that goes online, a balloon, does not get it */
+static void private_node_test_online_callback(struct kunit *test)
+{
+#ifdef CONFIG_MEMORY_HOTREMOVE
+	int nid = private_nid(test), control = control_nid(test), ret;
+	unsigned long used = used_pages(nid);
+
+	KUNIT_ASSERT_EQ(test, set_online_page_callback(count_online_page), 0);
+	lock_device_hotplug();
+	called_back = 0;
+	ret = walk_memory_blocks(PFN_PHYS(node_start_pfn(control)),
+				 PFN_PHYS(node_spanned_pages(control)), &control,
+				 reonline_block);
+	KUNIT_EXPECT_EQ(test, ret, 1);
+	KUNIT_EXPECT_EQ(test, called_back, PHYS_PFN(memory_block_size_bytes()));
+
+	called_back = 0;
+	ret = walk_memory_blocks(PFN_PHYS(node_start_pfn(nid)),
+				 PFN_PHYS(node_spanned_pages(nid)), &nid,
+				 reonline_block);
+	KUNIT_EXPECT_EQ(test, ret, 1);
+	KUNIT_EXPECT_EQ(test, called_back, 0UL);
+	unlock_device_hotplug();
+	KUNIT_EXPECT_EQ(test, restore_online_page_callback(count_online_page), 0);
+	KUNIT_EXPECT_EQ(test, used_pages(nid), used);
+#else
+	kunit_skip(test, "no CONFIG_MEMORY_HOTREMOVE");
+#endif
+}
+
 static struct kunit_case private_node_cases[] = {
 	KUNIT_CASE_PARAM(private_node_test_parse, parse_gen_params),
 	KUNIT_CASE(private_node_test_parse_limit),
@@ -1058,6 +1182,9 @@ static struct kunit_case private_node_cases[] = {
 	KUNIT_CASE(private_node_test_policy_equal),
 	KUNIT_CASE(private_node_test_policy_refused),
 	KUNIT_CASE(private_node_test_task_policy),
+	KUNIT_CASE(private_node_test_device),
+	KUNIT_CASE(private_node_test_range),
+	KUNIT_CASE(private_node_test_online_callback),
 	{}
 };
 

@@ -24,6 +24,7 @@ BOOT = re.compile(r" \(boot \d+\)")
 # what differs from run to run in the names of tests
 VARIES = ((re.compile(r"\b0x[0-9a-f]{5,}\b"), "0x..."),
           (re.compile(r"\b(pid|inode|ino)[ =:]+\d+"), r"\1 ..."),
+          (re.compile(r"\bMemTotal \d+ -> \d+ kB"), "MemTotal ... -> ... kB"),
           # what pagemap_ioctl and its like have counted
           (re.compile(r"\b(Extra pages|extra thread faults) \d+"
                       r"( \(\d+\.\d+%\))?"), r"\1 ..."))

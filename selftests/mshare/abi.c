@@ -34,6 +34,9 @@
 #define FOLDER		"/tmp/ms_abi"
 #define MAX_FILES	"/proc/sys/fs/file-max"
 #define MAX_MAPPINGS	"/proc/sys/vm/max_map_count"
+#define OVERCOMMIT	"/proc/sys/vm/overcommit_memory"
+#define OVERCOMMIT_KIB	"/proc/sys/vm/overcommit_kbytes"
+#define OVERCOMMIT_RATIO "/proc/sys/vm/overcommit_ratio"
 #define FAIL_NTH	"/proc/thread-self/fail-nth"
 #define FAIL_SLAB	"/sys/kernel/debug/failslab/"
 #define FAIL_PAGES	"/sys/kernel/debug/fail_page_alloc/"
@@ -916,6 +919,47 @@ TEST_F(abi, rights)
 	EXPECT_EQ(0x3f << 8, pn_run(another, &self->fd, 20));
 	EXPECT_EQ(0x20 << 8, pn_run(another, &shared, 20));
 	close(shared);
+}
+
+/* Where nothing may be executed, nothing of a region is. */
+TEST_F(abi, noexec)
+{
+	int file;
+
+	mkdir(FOLDER, 0700);
+	ASSERT_EQ(0, mount("ms", FOLDER, "tmpfs", MS_NOEXEC, NULL));
+	file = open(FOLDER "/file", O_RDWR | O_CREAT | O_CLOEXEC, 0700);
+	ASSERT_LE(0, file);
+	ASSERT_EQ(0, ftruncate(file, PAGE));
+	EXPECT_ERROR(EPERM, ms_map_file(self->fd, 0, PAGE, PROT_READ | PROT_EXEC, file, 0));
+	EXPECT_EQ(0, ms_map_file(self->fd, 0, PAGE, RW, file, 0));
+	EXPECT_ERROR(EACCES, mshare_protect(self->fd, 0, PAGE, PROT_READ | PROT_EXEC, 0));
+	EXPECT_EQ(0, mshare_unmap(self->fd, 0, PAGE, 0));
+	close(file);
+	EXPECT_EQ(0, umount2(FOLDER, MNT_DETACH));
+	rmdir(FOLDER);
+}
+
+/* Anonymous memory of a region is promised as all is, and given back. */
+TEST_F(abi, overcommit)
+{
+	const long kib = 256 * 1024;
+	long was = pn_read_long(OVERCOMMIT), before = pn_meminfo(-1, "Committed_AS");
+
+	/* Others make promises, too: some room */
+	ASSERT_EQ(0, ms_map_anon(self->fd, 0, kib * 1024, RW));
+	EXPECT_LE(before + kib * 7 / 8, pn_meminfo(-1, "Committed_AS"));
+	ASSERT_EQ(0, mshare_unmap(self->fd, 0, kib * 1024, 0));
+	EXPECT_GE(before + kib / 8, pn_meminfo(-1, "Committed_AS"));
+
+	ASSERT_EQ(0, pn_write_file(OVERCOMMIT, "2"));
+	ASSERT_EQ(0, pn_write_file(OVERCOMMIT_KIB, "65536"));
+	EXPECT_ERROR(ENOMEM, ms_map_anon(self->fd, 0, GRANULE, RW));
+	EXPECT_ERROR(ENOMEM, mshare_protect(self->fd, 0, PAGE, PROT_READ, 0));
+	pn_write_file(OVERCOMMIT_RATIO, "50");
+	pn_write_file(OVERCOMMIT, was == 1 ? "1" : "0");
+	EXPECT_EQ(0, ms_map_anon(self->fd, 0, GRANULE, RW));
+	EXPECT_GE(before + kib / 8 + (long)(GRANULE / 1024), pn_meminfo(-1, "Committed_AS"));
 }
 
 TEST_HARNESS_MAIN

@@ -29,6 +29,8 @@
 #define HUGE_SIZE	(2 * MIB)
 #define HUGE_PAGES	"/proc/sys/vm/nr_hugepages"
 #define CGROUPS		"/tmp/ms_cgroup"
+#define LRU_GEN		"/sys/kernel/mm/lru_gen/enabled"
+#define LARGE_SHMEM	"/sys/kernel/mm/transparent_hugepage/hugepages-64kB/shmem_enabled"
 
 FIXTURE(contents)
 {
@@ -400,21 +402,80 @@ TEST_F_TIMEOUT(contents, written_and_collapsed, 200)
 	EXPECT_EQ(0, pn_write_file(SHMEM_THP, strstr(was, "[never]") ? "never" : "always"));
 }
 
-TEST_F_TIMEOUT(contents, swap, 200)
+static void check_swap(FIXTURE_DATA(contents) *self, struct __test_metadata *_metadata,
+		       uint64_t seed)
 {
 	long out;
 
-	if (pn_swap_on(64 * MIB))
-		SKIP(return, "no zram to swap to");
+	ASSERT_EQ(0, pn_swap_on(64 * MIB));
 	ASSERT_EQ(0, ms_map_anon(self->fd, 0, 4 * MIB, RW));
-	ms_write_words(self->w, 4 * MIB, 3);
+	ms_write_words(self->w, 4 * MIB, seed);
 	out = pn_vmstat("pswpout");
 	ASSERT_EQ(0, mshare_advise(self->fd, 0, 4 * MIB, MADV_PAGEOUT, 0));
 	EXPECT_LT(500, pn_vmstat("pswpout") - out);
-	EXPECT_SEEN(0, 4 * MIB, 3);
+	EXPECT_SEEN(0, 4 * MIB, seed);
 	ASSERT_EQ(0, mshare_advise(self->fd, 0, 4 * MIB, MADV_PAGEOUT, 0));
 	EXPECT_EQ(0, pn_swap_off());
-	EXPECT_SEEN(0, 4 * MIB, 3);
+	EXPECT_SEEN(0, 4 * MIB, seed);
+}
+
+TEST_F_TIMEOUT(contents, swap, 200)
+{
+	if (access("/sys/block/zram0", F_OK))
+		SKIP(return, "no zram to swap to");
+	check_swap(self, _metadata, 3);
+}
+
+/* The same with the other kind of lists of pages */
+TEST_F_TIMEOUT(contents, swap_lru_gen, 200)
+{
+	if (access("/sys/block/zram0", F_OK) || access(LRU_GEN, W_OK))
+		SKIP(return, "no zram to swap to, or a kernel without CONFIG_LRU_GEN");
+	ASSERT_EQ(0, pn_write_file(LRU_GEN, "y"));
+	check_swap(self, _metadata, 4);
+	EXPECT_EQ(0, pn_write_file(LRU_GEN, "n"));
+	EXPECT_SEEN(0, 4 * MIB, 4);
+}
+
+/*
+ * Folios larger than a page and smaller than a huge one: one touch brings all of it,
+ * and parts of it can be protected and given back.
+ */
+TEST_F_TIMEOUT(contents, large_folios, 200)
+{
+	const size_t folio = 64 * KIB, len = 16 * folio;
+	unsigned char there[len / PAGE];
+	int file = memfd_create("ms_large", MFD_CLOEXEC);
+	size_t i, nr = 0;
+	char *other;
+
+	if (access(LARGE_SHMEM, W_OK))
+		SKIP(return, "a kernel without large folios for shared memory");
+	ASSERT_LE(0, file);
+	ASSERT_EQ(0, ftruncate(file, len));
+	other = mmap(NULL, len, RW, MAP_SHARED, file, 0);
+	ASSERT_NE(MAP_FAILED, other);
+	ASSERT_EQ(0, ms_map_file(self->fd, 0, len, RW, file, 0));
+	ASSERT_EQ(0, pn_write_file(LARGE_SHMEM, "always"));
+	for (i = 0; i < len; i += folio)
+		*(volatile char *)(self->w + i + PAGE) = 1;
+	EXPECT_EQ(0, pn_write_file(LARGE_SHMEM, "never"));
+	EXPECT_EQ(0, mincore(other, len, there));
+	for (i = 0; i < len / PAGE; i++)
+		nr += there[i] & 1;
+	/* Some at least: it takes free memory in one piece */
+	EXPECT_LE(8 * folio / PAGE, nr);
+	ms_write_words(self->w, len, 5);
+	EXPECT_SEEN(0, len, 5);
+	for (i = 0; i < len; i += 2 * folio) {
+		EXPECT_EQ(0, mshare_protect(self->fd, i + 3 * PAGE, PAGE, PROT_READ, 0));
+		EXPECT_EQ(0, mshare_advise(self->fd, i + 5 * PAGE, PAGE, MADV_REMOVE, 0));
+		EXPECT_EQ(MS_SIGNAL(SIGSEGV, SEGV_ACCERR), ms_signal(self->w + i + 3 * PAGE, 'w'));
+		EXPECT_EQ(0, *(uint64_t *)(self->w + i + 5 * PAGE + 8));
+		EXPECT_EQ(0, ms_wrong_words(self->w + i + folio, folio, 5 + (i + folio) / 8));
+	}
+	munmap(other, len);
+	close(file);
 }
 
 /* The policy is one of the memory: for all who touch it, whatever their own is */
@@ -735,6 +796,44 @@ TEST_F_TIMEOUT(paid, too_much, 200)
 	EXPECT_EQ(0, pn_reap(&stopped, 20));
 	EXPECT_EQ(1, pn_vmstat("oom_kill") - kills);
 	EXPECT_ERROR(ENODEV, mshare_attach(self->fd, 0, 0, NULL, 0));
+	close(self->fd);
+}
+
+static int fills(struct pn_child *child, void *arg)
+{
+	FIXTURE_DATA(paid) *self = arg;
+	char *w;
+
+	if (enter(self->member))
+		return 1;
+	w = ms_attach(self->fd, 0);
+	if (!w)
+		return 2;
+	ms_write_words(w, PAID, 6);
+	return ms_wrong_words(w, PAID, 6) ? 3 : 0;
+}
+
+/* More than the owner is to have: it is swapped, and members get on. */
+TEST_F_TIMEOUT(paid, high, 200)
+{
+	struct pn_child owner;
+	char path[100];
+
+	if (access("/sys/block/zram0", F_OK))
+		SKIP(return, "no zram to swap to");
+	ASSERT_EQ(0, pn_swap_on(128 * MIB));
+	snprintf(path, sizeof(path), "%s/memory.high", self->owner);
+	ASSERT_EQ(0, pn_write_file(path, "8388608"));
+	ASSERT_EQ(0, pn_spawn(&owner, owns, self));
+	self->fd = ms_receive_fd(self->sock[0]);
+	ASSERT_LE(0, self->fd);
+	ASSERT_EQ(0, pn_ready(&owner, 20));
+	EXPECT_EQ(0, pn_run(fills, self, 120));
+	snprintf(path, sizeof(path), "%s/memory.swap.current", self->owner);
+	EXPECT_LT((long)(4 * MIB), pn_read_long(path));
+	EXPECT_EQ(0, stat_of(self->member, "shmem"));
+	EXPECT_EQ(0, pn_reap(&owner, 20));
+	EXPECT_EQ(0, pn_swap_off());
 	close(self->fd);
 }
 

@@ -625,6 +625,46 @@ TEST_F_TIMEOUT(fuse, unmap, 200)
 	}
 }
 
+/* By /proc/PID/mem: a fault that cannot come back with other locks */
+static int reads_mem(struct pn_child *child, void *arg)
+{
+	struct try *try = arg;
+	char *w = ms_attach(try->fd, 0);
+	int mem = open("/proc/self/mem", O_RDONLY | O_CLOEXEC);
+	uint64_t word = 1;
+
+	if (!w || mem < 0 ||
+	    pread(mem, &word, sizeof(word), (off_t)(w + AT_ANON + ANON - PAGE)) != sizeof(word))
+		return 1;
+	return word ? 2 : 0;
+}
+
+/* One member waits, the owner waits for it, and so does the next member: it ends. */
+TEST_F_TIMEOUT(fuse, queued, 200)
+{
+	struct pn_child one, two, three;
+	struct try try = { .way = 'r' };
+
+	ASSERT_EQ(0, start(self));
+	try.fd = self->fd;
+	hold(self, true);
+	ASSERT_EQ(0, pn_spawn(&one, tries, &try));
+	ASSERT_EQ(0, wait_held(self, 1));
+	ASSERT_EQ(0, pn_spawn(&two, unmaps, &try));
+	if (variant->fail) {
+		ASSERT_EQ(0, wait_asleep(&two));
+		ASSERT_EQ(0, pn_spawn(&three, reads_mem, &try));
+		ASSERT_EQ(0, wait_asleep(&three));
+		EXPECT_TRUE(runs(&three));
+		kill(three.pid, SIGKILL);
+		EXPECT_EQ(SIGKILL, pn_reap(&three, LATE));
+	}
+	hold(self, false);
+	EXPECT_EQ(0, pn_reap(&two, LATE));
+	EXPECT_EQ(STATUS(variant->fail ? 0 : 100 + SIGSEGV), pn_reap(&one, LATE));
+	EXPECT_EQ(0, pn_run(reads_mem, &try, LATE));
+}
+
 struct threads {
 	struct try try;
 	char *w;

@@ -531,7 +531,6 @@ TEST_F_TIMEOUT(owner, outlives, 120)
 	EXPECT_EQ(0, wait_free(self->shmem));
 }
 
-/* Regions come and go: nothing stays. */
 #define SOME		(2 * MIB)
 #define OTHER		(64 * MIB)
 #define MANY		(32 * MIB)
@@ -600,7 +599,7 @@ TEST_F_TIMEOUT(owner, no_zeros, 200)
 {
 	void *(*const fns[])(void *) = { drops, protects, reads, reads, reads };
 	struct reader reader[ARRAY_SIZE(fns)];
-	/* A round takes seconds on a debug kernel; two of 40 saw it without the guard */
+	/* A round takes seconds on a debug kernel; three of 40 saw it without the guard */
 	const int rounds = pn_slow(1) > 1 ? 12 : 40;
 	pthread_t thread[ARRAY_SIZE(fns)];
 	struct pn_child child;
@@ -642,6 +641,7 @@ static long slab(void)
 	return pn_meminfo(-1, "SUnreclaim");
 }
 
+/* Regions come and go: nothing stays. */
 TEST_F_TIMEOUT(owner, cycles, 200)
 {
 	long tables = 0, shmem = 0, slabs = 0;

@@ -372,4 +372,22 @@ TEST_F_TIMEOUT(writeback, swap_file, 100)
 	EXPECT_EQ(0, ms_map_file(self->fd, 0, LEN, RW, self->file, 0));
 }
 
+/* What is dropped of caches is read again, and what is mapped and dirty is not dropped. */
+TEST_F_TIMEOUT(writeback, dropped, 200)
+{
+	int round;
+
+	for (round = 0; round < 4; round++) {
+		ms_write_words(self->w, LEN, round);
+		if (round % 2)
+			ASSERT_EQ(0, fsync(self->file));
+		if (round > 1) {
+			/* Nobody has it mapped for a moment, in tables. */
+			ASSERT_EQ(0, mshare_advise(self->fd, 0, LEN, MADV_DONTNEED, 0));
+		}
+		ASSERT_EQ(0, pn_write_file("/proc/sys/vm/drop_caches", "3"));
+		EXPECT_EQ(0, ms_wrong_words(self->w, LEN, round));
+	}
+}
+
 TEST_HARNESS_MAIN

@@ -50,12 +50,13 @@ static int set_private(const char *value)
 
 FIXTURE(dax)
 {
-	bool possible;
+	bool possible, stuck;
 	int nid;
 };
 
 FIXTURE_SETUP(dax)
 {
+	self->stuck = false;
 	if (!pn_dax_possible())
 		SKIP(return, "no CXL memory device, or no cxl and daxctl");
 	self->possible = true;
@@ -65,7 +66,8 @@ FIXTURE_SETUP(dax)
 
 FIXTURE_TEARDOWN(dax)
 {
-	if (!self->possible)
+	/* What a driver has left behind is there until the next boot */
+	if (!self->possible || self->stuck)
 		return;
 	pn_dax_run("daxctl offline-memory dax0.0;"
 		   "daxctl reconfigure-device -m devdax --force dax0.0");
@@ -76,7 +78,11 @@ FIXTURE_TEARDOWN(dax)
 
 static int to_devdax(void)
 {
-	return pn_dax_run("daxctl reconfigure-device -m devdax --force dax0.0");
+	int ret = pn_dax_run("daxctl reconfigure-device -m devdax --force dax0.0");
+
+	/* Some drivers begin with it, and then the device cannot become private. */
+	pn_write_file(PN_DAX "memmap_on_memory", "0");
+	return ret;
 }
 
 static int to_system_ram(void)
@@ -228,6 +234,28 @@ TEST_F_TIMEOUT(dax, attribute, 300)
 	EXPECT_STREQ("0", attribute("private"));
 }
 
+/* Row 33: what describes private memory is not in it. */
+TEST_F_TIMEOUT(dax, memmap_on_memory, 300)
+{
+	static const char path[] = PN_DAX "memmap_on_memory";
+
+	ASSERT_EQ(0, to_devdax());
+	ASSERT_EQ(0, set_private("0"));
+	if (pn_write_file(path, "1")) {
+		ASSERT_EQ(EOPNOTSUPP, errno);
+		SKIP(return, "boot with memory_hotplug.memmap_on_memory=1");
+	}
+	EXPECT_EQ(EINVAL, set_private("1"));
+	EXPECT_EQ(EINVAL, set_private("reclaim"));
+	EXPECT_STREQ("0", attribute("private"));
+	ASSERT_EQ(0, pn_write_file(path, "0"));
+	ASSERT_EQ(0, set_private("1"));
+	EXPECT_EQ(-1, pn_write_file(path, "1"));
+	EXPECT_EQ(EINVAL, errno);
+	EXPECT_STREQ("0", attribute("memmap_on_memory"));
+	ASSERT_EQ(0, set_private("0"));
+}
+
 /* Rows 111, 112: neither zone nor privacy is up to memoryN/state. */
 TEST_F_TIMEOUT(dax, zone, 300)
 {
@@ -301,6 +329,52 @@ TEST_F_TIMEOUT(dax, exhausted, 300)
 	EXPECT_EQ(BUS_ADRERR, fault.code);
 	munmap(p, len);
 	EXPECT_EQ(0, pn_wait_empty(self->nid));
+}
+
+/*
+ * Row 117: the driver leaves while its memory is in use. Then it is still there, and
+ * still private, and whoever has it keeps it. The last test: nobody can give that
+ * memory back.
+ */
+TEST_F_TIMEOUT(dax, unbound_in_use, 300)
+{
+	unsigned long before = pn_node_mask("has_memory"), mask = NODE_BIT(self->nid);
+	size_t len = 8 * MIB, pages = len / pn_page_size(), i;
+	char *p, *q;
+
+	ASSERT_EQ(0, to_devdax());
+	ASSERT_EQ(0, set_private("1"));
+	ASSERT_EQ(0, to_system_ram());
+	p = pn_map_bound(len, MPOL_BIND | MPOL_F_PRIVATE, mask);
+	ASSERT_NE(NULL, p);
+	ASSERT_EQ(len, pn_touch(p, len, pn_page_size(), NULL));
+	memset(p, 0x5a, len);
+	self->stuck = true;
+	pn_write_file("/sys/bus/dax/drivers/kmem/unbind", "dax0.0");
+	EXPECT_EQ(-1, access(PN_DAX "driver", F_OK));
+
+	EXPECT_EQ(mask, pn_node_mask("has_private_memory"));
+	EXPECT_EQ(before, pn_node_mask("has_memory"));
+	EXPECT_STREQ("dax/kmem", node_attribute(self->nid, "owner"));
+	EXPECT_EQ(pages, pn_on_node(p, len, self->nid));
+	for (i = 0; i < len; i++)
+		ASSERT_EQ(0x5a, p[i]);
+	q = pn_map_bound(len, MPOL_BIND | MPOL_F_PRIVATE, mask);
+	ASSERT_NE(NULL, q);
+	EXPECT_EQ(len, pn_touch(q, len, pn_page_size(), NULL));
+
+	/* It does not come back as public memory. */
+	EXPECT_EQ(0, set_private("0"));
+	EXPECT_EQ(-1, pn_write_file("/sys/bus/dax/drivers/kmem/bind", "dax0.0"));
+	EXPECT_EQ(mask, pn_node_mask("has_private_memory"));
+	EXPECT_EQ(before, pn_node_mask("has_memory"));
+
+	ASSERT_EQ(0, munmap(p, len));
+	ASSERT_EQ(0, munmap(q, len));
+	EXPECT_EQ(0, pn_wait_empty(self->nid));
+	EXPECT_EQ(0, all_blocks(self->nid, "offline"));
+	EXPECT_EQ(0, pn_node_mask("has_private_memory"));
+	EXPECT_EQ(before, pn_node_mask("has_memory"));
 }
 
 TEST_HARNESS_MAIN

@@ -7,6 +7,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -181,25 +182,45 @@ TEST_F(hotplug, in_use)
 	munmap(p, len);
 }
 
+/* The files of the states of a node's blocks, or NULL at the end */
+static char *next_block(DIR *dir)
+{
+	static char state[80];
+	struct dirent *entry;
+	int number, end;
+
+	while ((entry = readdir(dir))) {
+		end = 0;
+		if (sscanf(entry->d_name, "memory%d%n", &number, &end) != 1 ||
+		    entry->d_name[end])
+			continue;
+		snprintf(state, sizeof(state), "/sys/devices/system/memory/memory%d/state",
+			 number);
+		return state;
+	}
+	return NULL;
+}
+
+static DIR *open_node(int nid)
+{
+	char path[64];
+
+	snprintf(path, sizeof(path), PN_NODE_DIR "/node%d", nid);
+	return opendir(path);
+}
+
 /* The control: an ordinary node whose blocks come back is public. */
 TEST_F(hotplug, ordinary)
 {
-	int control = pn_control_node(), i, number, nr = 0;
-	char path[64], state[160];
-	struct dirent *entry;
+	int control = pn_control_node(), nr = 0;
+	char *state;
 	DIR *dir;
 
 	if (control < 0)
 		SKIP(return, "no ordinary node without CPUs");
-	snprintf(path, sizeof(path), "/sys/devices/system/node/node%d", control);
-	dir = opendir(path);
+	dir = open_node(control);
 	ASSERT_NE(NULL, dir);
-	while ((entry = readdir(dir))) {
-		i = 0;
-		if (sscanf(entry->d_name, "memory%d%n", &number, &i) != 1 || entry->d_name[i])
-			continue;
-		snprintf(state, sizeof(state), "/sys/devices/system/memory/memory%d/state",
-			 number);
+	while ((state = next_block(dir))) {
 		/* Kernel memory may be anywhere there; one block is enough. */
 		if (pn_write_file(state, "offline"))
 			continue;
@@ -211,6 +232,84 @@ TEST_F(hotplug, ordinary)
 	EXPECT_EQ(1, nr);
 	EXPECT_EQ(self->public, pn_public_nodes());
 	EXPECT_EQ(self->total, pn_meminfo(-1, "MemTotal"));
+}
+
+struct writer {
+	char *p;
+	size_t len;
+};
+
+/* Writes to all of it, and looks whether it is what was written, without end */
+static int writes(struct pn_child *child, void *arg)
+{
+	struct writer *writer = arg;
+	const size_t step = pn_page_size();
+	uint64_t round;
+	size_t i;
+
+	for (round = 0; ; round++) {
+		for (i = 0; i < writer->len; i += step) {
+			uint64_t *word = (uint64_t *)(writer->p + i);
+
+			if (round && *word != pn_mix(round - 1 + i))
+				return 1;
+			*word = pn_mix(round + i);
+		}
+		if (round == 1)
+			pn_say(child);
+	}
+}
+
+/*
+ * Row 114: memory of an ordinary node goes offline while it is in use. What is there
+ * moves to other ordinary nodes, whatever its policy says.
+ */
+TEST_F(hotplug, ordinary_in_use)
+{
+	int control = pn_control_node(), nr = 0, tries = 0;
+	struct writer writer = { .len = 256 * MIB };
+	long count[PN_MAXNODE], allocations;
+	struct pn_child child;
+	unsigned long mask;
+	char *state;
+	DIR *dir;
+
+	if (control < 0)
+		SKIP(return, "no ordinary node without CPUs");
+	mask = NODE_BIT(control);
+	writer.p = mmap(NULL, writer.len, PROT_READ | PROT_WRITE,
+			MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	ASSERT_NE(MAP_FAILED, writer.p);
+	ASSERT_EQ(0, pn_mbind(writer.p, writer.len, MPOL_BIND, &mask, 0));
+	ASSERT_EQ(writer.len, pn_touch(writer.p, writer.len, pn_page_size(), NULL));
+	ASSERT_EQ(0, pn_spawn(&child, writes, &writer));
+	ASSERT_EQ(0, pn_ready(&child, 60));
+	ASSERT_LT(0, pn_count_nodes(writer.p, writer.len, count));
+	ASSERT_LT(0, count[control]);
+	allocations = pn_allocations(self->priv);
+
+	dir = open_node(control);
+	ASSERT_NE(NULL, dir);
+	while ((state = next_block(dir)) && nr < 4 && tries++ < 40) {
+		long there = count[control];
+
+		if (pn_write_file(state, "offline"))
+			continue;
+		pn_count_nodes(writer.p, writer.len, count);
+		nr += count[control] < there;
+		EXPECT_EQ(0, count[self->priv]);
+		EXPECT_EQ(0, pn_write_file(state, "online"));
+	}
+	closedir(dir);
+	/* The control: some of it was in a block that went. */
+	EXPECT_LE(1, nr);
+	/* It was still at it: nothing was wrong. */
+	kill(child.pid, SIGKILL);
+	EXPECT_EQ(SIGKILL, pn_reap(&child, 10));
+	EXPECT_EQ(allocations, pn_allocations(self->priv));
+	EXPECT_EQ(self->public, pn_public_nodes());
+	EXPECT_EQ(self->total, pn_meminfo(-1, "MemTotal"));
+	munmap(writer.p, writer.len);
 }
 
 TEST_HARNESS_MAIN
