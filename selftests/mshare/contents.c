@@ -429,11 +429,14 @@ TEST_F_TIMEOUT(contents, swap, 200)
 /* The same with the other kind of lists of pages */
 TEST_F_TIMEOUT(contents, swap_lru_gen, 200)
 {
+	char was[20];
+
 	if (access("/sys/block/zram0", F_OK) || access(LRU_GEN, W_OK))
 		SKIP(return, "no zram to swap to, or a kernel without CONFIG_LRU_GEN");
+	ASSERT_EQ(0, pn_read_line(LRU_GEN, was, sizeof(was)));
 	ASSERT_EQ(0, pn_write_file(LRU_GEN, "y"));
 	check_swap(self, _metadata, 4);
-	EXPECT_EQ(0, pn_write_file(LRU_GEN, "n"));
+	EXPECT_EQ(0, pn_write_file(LRU_GEN, was));
 	EXPECT_SEEN(0, 4 * MIB, 4);
 }
 
@@ -584,6 +587,7 @@ TEST_F_TIMEOUT(contents, poison, 200)
 	}
 	ASSERT_EQ(0, sigaction(SIGBUS, &action, NULL));
 	if (madvise(self->w + check.offset, PAGE, MADV_HWPOISON)) {
+		ASSERT_EQ(EINVAL, errno);
 		for (i = 0; i < ARRAY_SIZE(child); i++)
 			pn_reap(&child[i], 20);
 		SKIP(return, "no memory failure recovery");
@@ -831,6 +835,8 @@ TEST_F_TIMEOUT(paid, high, 200)
 	EXPECT_EQ(0, pn_run(fills, self, 120));
 	snprintf(path, sizeof(path), "%s/memory.swap.current", self->owner);
 	EXPECT_LT((long)(4 * MIB), pn_read_long(path));
+	snprintf(path, sizeof(path), "%s/memory.peak", self->owner);
+	EXPECT_GT((long)(16 * MIB), pn_read_long(path));
 	EXPECT_EQ(0, stat_of(self->member, "shmem"));
 	EXPECT_EQ(0, pn_reap(&owner, 20));
 	EXPECT_EQ(0, pn_swap_off());

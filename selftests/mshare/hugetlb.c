@@ -151,7 +151,7 @@ static long charged(const FIXTURE_VARIANT(charge) *variant, const char *group)
 /* memory.stat is brought up to date every two seconds. */
 static int wait_charged(const FIXTURE_VARIANT(charge) *variant, const char *group, long bytes)
 {
-	double deadline = pn_now() + 4;
+	double deadline = pn_now() + pn_slow(4);
 	long is;
 
 	do {
@@ -211,12 +211,14 @@ static int begin(FIXTURE_DATA(charge) *self, struct pn_child *owner, struct pn_c
 TEST_F_TIMEOUT(charge, and_back, 100)
 {
 	struct pn_child owner, member;
+	int tries;
 
 	ASSERT_EQ(0, begin(self, &owner, &member));
 	/* memory.stat is late */
-	poll(NULL, 0, 3000);
-	EXPECT_EQ((long)(USED * HUGE_SIZE), charged(variant, self->owner) +
-		  charged(variant, self->member));
+	for (tries = 0; tries < 100 && charged(variant, self->owner) +
+	     charged(variant, self->member) != (long)(USED * HUGE_SIZE); tries++)
+		poll(NULL, 0, 100);
+	EXPECT_GT(100, tries);
 	EXPECT_EQ(0, pn_reap(&owner, 20));
 	EXPECT_EQ(0, wait_charged(variant, self->owner, 0));
 	EXPECT_EQ(0, wait_charged(variant, self->member, 0));

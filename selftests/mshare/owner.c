@@ -600,7 +600,7 @@ TEST_F_TIMEOUT(owner, no_zeros, 200)
 	void *(*const fns[])(void *) = { drops, protects, reads, reads, reads };
 	struct reader reader[ARRAY_SIZE(fns)];
 	/* A round takes seconds on a debug kernel; three of 40 saw it without the guard */
-	const int rounds = pn_slow(1) > 1 ? 12 : 40;
+	const int rounds = pn_is_slow() ? 12 : 40;
 	pthread_t thread[ARRAY_SIZE(fns)];
 	struct pn_child child;
 	int round, i, fd;

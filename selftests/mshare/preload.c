@@ -423,7 +423,7 @@ static void *maps_and_unmaps(void *arg)
 TEST_F_TIMEOUT(preload, threads, 200)
 {
 	/* Each copies a process of nine threads: seconds on a debug kernel */
-	const int forks = pn_slow(1) > 1 ? 8 : 20;
+	const int forks = pn_is_slow() ? 8 : 20;
 	pthread_t thread[8];
 	int i, status;
 	void *bad;

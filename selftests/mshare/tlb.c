@@ -16,6 +16,8 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
 #include <sys/sysinfo.h>
 #include <sys/wait.h>
 
@@ -27,6 +29,8 @@
 #define PAGES		64
 #define LEN		(PAGES * PAGE)
 #define MEMBERS		6
+#define CGROUPS		"/tmp/ms_tlb_cgroup"
+#define LRU_GEN		"/sys/kernel/mm/lru_gen/enabled"
 
 /* In plain shared memory: what members and the test tell each other */
 struct board {
@@ -500,6 +504,95 @@ TEST_F_TIMEOUT(tlb, interrupts, 120)
 		ASSERT_EQ(0, start(self, reads));
 	}
 	EXPECT_GT(one + CALLS / 4, count);
+}
+
+static void *reclaims(void *arg)
+{
+	struct board *board = arg;
+	unsigned long n = 0;
+
+	while (!__atomic_load_n(&board->stop, __ATOMIC_RELAXED)) {
+		/* By rmap, without any lock of the region; it need not find so much */
+		pn_write_file(CGROUPS "/ms/memory.reclaim", "2M");
+		if (!(++n % 4))
+			sched_yield();
+	}
+	return (void *)n;
+}
+
+/*
+ * Reclaim has taken a page out of the tables, and put off the flush, when what may be
+ * done with the memory changes: the change flushes what reclaim has not, or members
+ * still write to it. With both kinds of LRU lists.
+ */
+TEST_F_TIMEOUT(tlb, protect_and_reclaim, 200)
+{
+	struct board *board = self->board;
+	char *then = malloc(LEN), was[20];
+	long out = pn_vmstat("pswpout");
+	pthread_t thread;
+	int round;
+
+	if (pn_swap_on(32 * MIB))
+		SKIP(return, "no zram to swap to");
+	mkdir(CGROUPS, 0755);
+	ASSERT_EQ(0, mount("ms", CGROUPS, "cgroup2", 0, NULL));
+	ASSERT_EQ(0, pn_write_file(CGROUPS "/cgroup.subtree_control", "+memory"));
+	ASSERT_EQ(0, mkdir(CGROUPS "/ms", 0755));
+	ASSERT_EQ(0, pn_write_file(CGROUPS "/ms/cgroup.procs", "0"));
+	ASSERT_EQ(0, ms_map_anon(self->fd, 0, LEN, RW));
+	ASSERT_EQ(0, start(self, writes));
+	ASSERT_EQ(0, pthread_create(&thread, NULL, reclaims, board));
+	if (pn_read_line(LRU_GEN, was, sizeof(was)))
+		was[0] = 0;
+	for (round = 0; round < 40; round++) {
+		if (was[0] && round % 10 == 0)
+			EXPECT_EQ(0, pn_write_file(LRU_GEN, round % 20 ? "y" : "n"));
+		EXPECT_EQ(0, wait_reads(board, 500));
+		ASSERT_EQ(0, mshare_protect(self->fd, 0, LEN, PROT_READ, 0));
+		memcpy(then, self->w, LEN);
+		poll(NULL, 0, 2);
+		EXPECT_EQ(0, memcmp(then, self->w, LEN));
+		ASSERT_EQ(0, mshare_protect(self->fd, 0, LEN, RW, 0));
+	}
+	stop(self, _metadata);
+	pthread_join(thread, NULL);
+	EXPECT_LT(PAGES, pn_vmstat("pswpout") - out);
+	EXPECT_ALL_WRITTEN();
+	if (was[0])
+		EXPECT_EQ(0, pn_write_file(LRU_GEN, was));
+	EXPECT_EQ(0, mshare_unmap(self->fd, 0, LEN, 0));
+	EXPECT_EQ(0, pn_write_file(CGROUPS "/cgroup.procs", "0"));
+	EXPECT_EQ(0, pn_remove_group(CGROUPS "/ms"));
+	EXPECT_EQ(0, umount2(CGROUPS, MNT_DETACH));
+	EXPECT_EQ(0, pn_swap_off());
+	free(then);
+}
+
+/* The file is cut off, by who has nothing to do with the region. */
+TEST_F_TIMEOUT(tlb, truncate, 120)
+{
+	struct board *board = self->board;
+	unsigned long p;
+	int round;
+
+	board->value[1] = 0;
+	ASSERT_EQ(0, ms_map_file(self->fd, 0, LEN, RW, self->memfd[0], 0));
+	ASSERT_EQ(0, start(self, reads));
+	for (round = 0; round < 30; round++) {
+		ASSERT_EQ(0, wait_reads(board, 200));
+		change(board);
+		EXPECT_EQ(0, ftruncate(self->memfd[0], 0));
+		change(board);
+		ASSERT_EQ(0, wait_reads(board, 200));
+		change(board);
+		EXPECT_EQ(0, ftruncate(self->memfd[0], LEN));
+		for (p = 0; p < PAGES; p++)
+			EXPECT_EQ(8, pwrite(self->memfd[0], &board->value[0], 8, p * PAGE));
+		change(board);
+	}
+	EXPECT_EQ(0, board->stale);
+	EXPECT_LT(0, board->faults);
 }
 
 TEST_HARNESS_MAIN

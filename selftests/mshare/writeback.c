@@ -375,8 +375,13 @@ TEST_F_TIMEOUT(writeback, swap_file, 100)
 /* What is dropped of caches is read again, and what is mapped and dirty is not dropped. */
 TEST_F_TIMEOUT(writeback, dropped, 200)
 {
+	unsigned char there[PAGES];
+	size_t i, nr;
+	char *plain;
 	int round;
 
+	plain = mmap(NULL, LEN, PROT_READ, MAP_SHARED, self->file, 0);
+	ASSERT_NE(MAP_FAILED, plain);
 	for (round = 0; round < 4; round++) {
 		ms_write_words(self->w, LEN, round);
 		if (round % 2)
@@ -386,8 +391,18 @@ TEST_F_TIMEOUT(writeback, dropped, 200)
 			ASSERT_EQ(0, mshare_advise(self->fd, 0, LEN, MADV_DONTNEED, 0));
 		}
 		ASSERT_EQ(0, pn_write_file("/proc/sys/vm/drop_caches", "3"));
+		/* The control: what is neither mapped nor dirty has gone. */
+		ASSERT_EQ(0, mincore(plain, LEN, there));
+		for (i = nr = 0; i < PAGES; i++)
+			nr += there[i] & 1;
+		if (round == 3) {
+			EXPECT_EQ(0, nr);
+		} else if (round < 2) {
+			EXPECT_EQ(PAGES, nr);
+		}
 		EXPECT_EQ(0, ms_wrong_words(self->w, LEN, round));
 	}
+	munmap(plain, LEN);
 }
 
 TEST_HARNESS_MAIN

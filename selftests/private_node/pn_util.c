@@ -673,6 +673,14 @@ double pn_now(void)
 	return ts.tv_sec + ts.tv_nsec / 1e9;
 }
 
+/* A machine on which everything takes a multiple: fewer rounds will do */
+bool pn_is_slow(void)
+{
+	const char *slow = getenv("KSFT_MACHINE_SLOW");
+
+	return slow && atof(slow) > 1;
+}
+
 double pn_slow(double seconds)
 {
 	const char *slow = getenv("KSFT_MACHINE_SLOW");

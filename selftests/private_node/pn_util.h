@@ -153,6 +153,7 @@ struct pn_child {
 };
 
 double pn_now(void);
+bool pn_is_slow(void);
 double pn_slow(double seconds);
 /* fn runs in the child; its result is the exit status. */
 int pn_spawn(struct pn_child *child, int (*fn)(struct pn_child *child, void *arg),

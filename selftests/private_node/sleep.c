@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * A hibernated system has the memory of its private nodes again when it comes back,
- * and its image is made without theirs. Image and return are real, in one go
- * ("test_resume"); devices stop and start, which not all that a virtual machine may
- * have can take: a boot of its own, with nothing after it.
+ * A hibernated system has the memory of its private nodes again when it comes back.
+ * Image and return are real, in one go ("test_resume"); devices stop and start, which
+ * not all that a virtual machine may have can take: a boot of its own, with nothing
+ * after it. Not run with the other tests, as it hibernates.
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -85,7 +85,7 @@ static bool logged(int log, const char *text)
 
 TEST_F_TIMEOUT(sleep, hibernate, 600)
 {
-	long allocations, pages = LEN / pn_page_size();
+	long pages = LEN / pn_page_size();
 	char device[32], *private, *public;
 	int log;
 
@@ -106,7 +106,6 @@ TEST_F_TIMEOUT(sleep, hibernate, 600)
 	ASSERT_EQ(0, pn_write_file(POWER "image_size", "1073741824"));
 	/* Programs may be out of reach then */
 	ASSERT_EQ(0, mlockall(MCL_CURRENT));
-	allocations = pn_allocations(self->priv);
 
 	ASSERT_EQ(0, pn_write_file(POWER "state", "disk")) TH_LOG("%m");
 
@@ -115,8 +114,6 @@ TEST_F_TIMEOUT(sleep, hibernate, 600)
 	EXPECT_EQ(0, wrong(public, 2));
 	EXPECT_EQ(pages, pn_on_node(private, LEN, self->priv));
 	EXPECT_EQ(0, pn_on_node(public, LEN, self->priv));
-	/* Neither the image nor what it took to write it was there. */
-	EXPECT_EQ(allocations, pn_allocations(self->priv));
 	EXPECT_TRUE(pn_is_private(self->priv));
 	ASSERT_EQ(0, munlockall());
 	ASSERT_EQ(0, munmap(private, LEN));
