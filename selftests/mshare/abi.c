@@ -967,4 +967,43 @@ TEST_F(abi, overcommit)
 	EXPECT_GE(before + kib / 8 + (long)(GRANULE / 1024), pn_meminfo(-1, "Committed_AS"));
 }
 
+/* Nor does the file of a window that is shown give anything. */
+TEST_F(abi, map_files)
+{
+	char *w = ms_attach(self->fd, 0), name[80];
+	int path;
+
+	ASSERT_NE(NULL, w);
+	snprintf(name, sizeof(name), "/proc/self/map_files/%lx-%lx", (unsigned long)w,
+		 (unsigned long)w + 2 * GRANULE);
+	EXPECT_ERROR(ENXIO, open(name, O_RDWR | O_CLOEXEC));
+	EXPECT_ERROR(ENXIO, open(name, O_RDONLY | O_CLOEXEC));
+	path = open(name, O_PATH | O_CLOEXEC);
+	ASSERT_LE(0, path);
+	EXPECT_ERROR(EBADF, mshare_attach(path, 0, 0, NULL, 0));
+	EXPECT_ERROR(EBADF, mshare_unmap(path, 0, PAGE, 0));
+	close(path);
+	munmap(w, 2 * GRANULE);
+}
+
+/* Neighbours that fit together are one mapping. */
+TEST_F(abi, merged)
+{
+	const size_t nr = 400;
+	int file = memfd_create("ms_merged", MFD_CLOEXEC);
+	char before[20];
+	size_t i;
+
+	ASSERT_LE(0, file);
+	ASSERT_EQ(0, ftruncate(file, nr * PAGE));
+	ASSERT_EQ(0, pn_read_line(MAX_MAPPINGS, before, sizeof(before)));
+	ASSERT_EQ(0, pn_write_file(MAX_MAPPINGS, "200"));
+	for (i = 0; i < nr; i++)
+		EXPECT_EQ(0, ms_map_file(self->fd, i * PAGE, PAGE, RW, file, i * PAGE));
+	EXPECT_EQ(0, mshare_protect(self->fd, 0, nr * PAGE, PROT_READ, 0));
+	EXPECT_EQ(0, pn_write_file(MAX_MAPPINGS, before));
+	EXPECT_EQ(0, mshare_unmap(self->fd, 0, nr * PAGE, 0));
+	close(file);
+}
+
 TEST_HARNESS_MAIN

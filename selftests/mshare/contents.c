@@ -521,6 +521,36 @@ TEST_F_TIMEOUT(contents, policy, 200)
 	close(memfd);
 }
 
+/* In turn on several nodes */
+TEST_F_TIMEOUT(contents, interleaved, 200)
+{
+	const size_t len = 4 * MIB;
+	int control = pn_control_node(), memfd = memfd_create("ms_policy", MFD_CLOEXEC);
+	unsigned long mask = NODE_BIT(pn_cpu_node()) | NODE_BIT(control);
+	struct mshare_mbind_args args = {
+		.size = len, .maxnode = PN_MAXNODE + 1, .mode = MPOL_INTERLEAVE,
+		.nodemask = (unsigned long)&mask,
+	};
+	long count[PN_MAXNODE];
+	char *plain;
+
+	if (control < 0)
+		SKIP(return, "no second ordinary node");
+	ASSERT_EQ(0, ftruncate(memfd, len));
+	ASSERT_EQ(0, ms_map_file(self->fd, 0, len, RW, memfd, 0));
+	plain = mmap(NULL, len, PROT_READ, MAP_SHARED, memfd, 0);
+	ASSERT_NE(MAP_FAILED, plain);
+	ASSERT_EQ(0, mshare_mbind(self->fd, &args, sizeof(args), 0));
+	ms_write_words(self->w, len, 1);
+	ASSERT_EQ(0, madvise(plain, len, MADV_POPULATE_READ));
+	EXPECT_EQ((long)(len / PAGE), pn_count_nodes(plain, len, count));
+	EXPECT_EQ((long)(len / PAGE / 2), count[control]);
+	EXPECT_EQ((long)(len / PAGE / 2), count[pn_cpu_node()]);
+	EXPECT_SEEN(0, len, 1);
+	munmap(plain, len);
+	close(memfd);
+}
+
 /* One set of page tables over private memory */
 TEST_F_TIMEOUT(contents, private_node, 200)
 {

@@ -480,4 +480,26 @@ TEST_F_TIMEOUT(fault, counted, 120)
 	munmap(again, 2 * GRANULE);
 }
 
+/* What is in memory around a fault is mapped with it, as far as the mapping goes. */
+TEST_F_TIMEOUT(fault, around, 120)
+{
+	const size_t at = 64 * MIB, len = 8 * PAGE;
+	int file = memfd_create("ms_around", MFD_CLOEXEC);
+	char *w = self->w + at;
+	long before;
+	size_t i;
+
+	ASSERT_LE(0, file);
+	for (i = 0; i < 32; i++)
+		ASSERT_EQ(1, pwrite(file, "x", 1, i * PAGE));
+	ASSERT_EQ(0, ms_map_file(self->fd, at, len, RW, file, 4 * PAGE));
+	before = ms_fdinfo(self->fd, "rss-shmem");
+	ASSERT_EQ('x', w[3 * PAGE]);
+	EXPECT_EQ((long)(len / 1024), ms_fdinfo(self->fd, "rss-shmem") - before);
+	EXPECT_EQ(MS_SIGNAL(SIGSEGV, SEGV_MAPERR), ms_signal(w - PAGE, 'r'));
+	EXPECT_EQ(MS_SIGNAL(SIGSEGV, SEGV_MAPERR), ms_signal(w + len, 'r'));
+	ASSERT_EQ(0, mshare_unmap(self->fd, at, len, 0));
+	close(file);
+}
+
 TEST_HARNESS_MAIN

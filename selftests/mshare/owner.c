@@ -686,4 +686,40 @@ TEST_F_TIMEOUT(owner, cycles, 200)
 	EXPECT_EQ(0, ms_status("VmLck"));
 }
 
+static int owns_swapped(struct pn_child *child, void *arg)
+{
+	int *sock = arg, fd = make(-1);
+
+	if (fd < 0 || mshare_advise(fd, 0, LEN, MADV_PAGEOUT, 0) || ms_send_fd(sock[1], fd))
+		return 1;
+	pn_hold(child);
+	return 0;
+}
+
+/* What the owner had in swap is given back, too. */
+TEST_F_TIMEOUT(owner, swapped, 120)
+{
+	struct pn_child child;
+	double deadline;
+	long free;
+	char *w;
+	int fd;
+
+	if (pn_swap_on(2 * LEN))
+		SKIP(return, "no zram to swap to");
+	free = pn_meminfo(-1, "SwapFree");
+	w = join(self, &child, owns_swapped, &fd);
+	ASSERT_NE(NULL, w);
+	EXPECT_LT((long)(LEN / 1024 / 2), free - pn_meminfo(-1, "SwapFree"));
+	EXPECT_EQ(0, pn_reap(&child, 20));
+	deadline = pn_now() + pn_slow(10);
+	while (free - pn_meminfo(-1, "SwapFree") > (long)(LEN / 1024 / 8) && pn_now() < deadline)
+		poll(NULL, 0, 20);
+	EXPECT_GE((long)(LEN / 1024 / 8), free - pn_meminfo(-1, "SwapFree"));
+	EXPECT_DEAD(fd);
+	munmap(w, GRANULE);
+	close(fd);
+	EXPECT_EQ(0, pn_swap_off());
+}
+
 TEST_HARNESS_MAIN

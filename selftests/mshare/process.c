@@ -22,6 +22,7 @@
 #include <sys/rseq.h>
 #include <sys/shm.h>
 #include <sys/syscall.h>
+#include <sys/uio.h>
 #include <sys/wait.h>
 #include <linux/filter.h>
 #include <linux/perf_event.h>
@@ -202,6 +203,74 @@ static int is_nobody(struct pn_child *child, void *arg)
 TEST_F(process, other_user)
 {
 	EXPECT_EQ(0, pn_run(is_nobody, &self->fd, LATE));
+}
+
+/* Takes the descriptor that another process has. */
+static int takes(struct pn_child *child, void *arg)
+{
+	int pidfd = syscall(SYS_pidfd_open, getppid(), 0), theirs = *(int *)arg, fd;
+	char *w;
+
+	close(theirs);
+	fd = syscall(SYS_pidfd_getfd, pidfd, theirs, 0);
+	w = fd < 0 ? NULL : ms_attach(fd, 0);
+	if (!w || ms_wrong_words(w, USED, SEED))
+		return 1;
+	if (setresgid(NOBODY, NOBODY, NOBODY) || setresuid(NOBODY, NOBODY, NOBODY))
+		return 2;
+	return syscall(SYS_pidfd_getfd, pidfd, theirs, 0) != -1 || errno != EPERM ? 3 : 0;
+}
+
+/* Who may look into the process may, nobody else. */
+TEST_F(process, taken)
+{
+	EXPECT_EQ(0, pn_run(takes, &self->fd, LATE));
+}
+
+struct force {
+	char *at;
+	bool stop;
+	long written;
+};
+
+static void *forces(void *arg)
+{
+	struct force *force = arg;
+	int mem = open("/proc/self/mem", O_RDWR | O_CLOEXEC);
+	uint64_t word = 0;
+
+	if (mem < 0)
+		force->written = 1;
+	while (!__atomic_load_n(&force->stop, __ATOMIC_RELAXED))
+		force->written += pwrite(mem, &word, sizeof(word), (off_t)force->at) != -1;
+	close(mem);
+	return NULL;
+}
+
+/* What is read-only is so for who insists, while pages come and go. */
+TEST_F_TIMEOUT(process, forced, 100)
+{
+	char *ro = ms_attach(self->fd, MSHARE_RDONLY);
+	struct force force = { .at = ro + 8 };
+	struct iovec range = { ro, USED };
+	double end = pn_now() + 1;
+	pthread_t thread;
+
+	ASSERT_NE(NULL, ro);
+	ASSERT_EQ(0, pthread_create(&thread, NULL, forces, &force));
+	while (pn_now() < end) {
+		EXPECT_EQ(0, mshare_advise(self->fd, 0, USED, MADV_DONTNEED, 0));
+		*(volatile char *)ro;
+	}
+	__atomic_store_n(&force.stop, true, __ATOMIC_RELAXED);
+	pthread_join(thread, NULL);
+	EXPECT_EQ(0, force.written);
+	EXPECT_EQ(0, ms_wrong_words(ro, USED, SEED));
+	EXPECT_EQ(-1, madvise(ro, PAGE, MADV_POPULATE_WRITE));
+	EXPECT_EQ(0, madvise(ro, PAGE, MADV_POPULATE_READ));
+	EXPECT_ERROR(EINVAL, syscall(SYS_process_madvise, PIDFD_SELF_PROCESS, &range, 1,
+				     MADV_COLD, 0));
+	munmap(ro, GRANULE);
 }
 
 static int filter(unsigned int nr, unsigned int error)

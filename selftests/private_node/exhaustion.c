@@ -23,6 +23,7 @@
 #include <sys/stat.h>
 #include <sys/uio.h>
 #include <sys/wait.h>
+#include <linux/capability.h>
 
 #include "pn_util.h"
 #include "pn_work.h"
@@ -244,12 +245,25 @@ TEST_F_TIMEOUT(last_page, wanted_twice, 300)
 	EXPECT_EQ(0, race(self->mem, 100, variant->shared ? MADV_REMOVE : MADV_DONTNEED));
 }
 
-/* Row 45: "SIGBUS (BUS_ADRERR) for a touch", and no page from elsewhere */
+static int is_refused(struct pn_child *child, void *arg)
+{
+	FIXTURE_DATA(exhaustion) *self = arg;
+	unsigned long mask = NODE_BIT(self->priv);
+
+	return pn_drop_cap(CAP_SYS_NICE) ||
+	       !pn_set_mempolicy(MPOL_BIND | MPOL_F_PRIVATE, &mask) || errno != EPERM;
+}
+
+/*
+ * Row 45: "SIGBUS (BUS_ADRERR) for a touch", and no page from elsewhere. That, and
+ * that somebody may not use the node, can be traced.
+ */
 TEST_F_TIMEOUT(exhaustion, touch, 200)
 {
 	struct pn_fault fault;
 	long count[PN_MAXNODE], present;
 	size_t done;
+	bool trace = !pn_trace(true);
 
 	done = pn_touch(self->mem, self->len, pn_page_size(), &fault);
 	ASSERT_GT(self->len, done);
@@ -262,6 +276,12 @@ TEST_F_TIMEOUT(exhaustion, touch, 200)
 	/* It does not hurt to try again. */
 	EXPECT_EQ(0, pn_touch(self->mem + done, pn_page_size(), pn_page_size(), &fault));
 	EXPECT_EQ(SIGBUS, fault.sig);
+	EXPECT_EQ(0, pn_run(is_refused, self, DEADLINE));
+	if (!trace)
+		return;
+	EXPECT_EQ(0, pn_trace(false));
+	EXPECT_TRUE(pn_traced("private_node_exhausted", self->priv));
+	EXPECT_TRUE(pn_traced("private_node_refused", -1));
 }
 
 /* Row 89: a huge page is not taken from public memory instead. */

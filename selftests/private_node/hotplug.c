@@ -145,6 +145,8 @@ TEST_F(hotplug, all_blocks)
 		EXPECT_EQ(self->private & ~self->privs, pn_node_mask("has_private_memory"));
 		EXPECT_EQ(self->public, pn_public_nodes());
 		EXPECT_EQ(self->total, pn_meminfo(-1, "MemTotal"));
+		/* It is the same with the node as without it. */
+		EXPECT_EQ(self->min_free, pn_read_long("/proc/sys/vm/min_free_kbytes"));
 		/* "A private node that is not there: EINVAL" */
 		EXPECT_EQ(-1, pn_mbind(p, MIB, MPOL_BIND | MPOL_F_PRIVATE, &self->privs, 0));
 		EXPECT_EQ(EINVAL, errno);

@@ -384,4 +384,22 @@ TEST_F(placement, task_policy)
 	EXPECT_EQ(0, pn_run(under_task_policy, self, 60));
 }
 
+/* Who gets pages can be traced. */
+TEST_F(placement, traced)
+{
+	unsigned long mask = NODE_BIT(self->priv);
+	char *p;
+
+	if (pn_trace(true))
+		SKIP(return, "a kernel without tracing");
+	p = pn_map_bound(MIB, MPOL_BIND | pn_flag(), mask);
+	ASSERT_NE(NULL, p);
+	EXPECT_EQ(MIB, pn_touch(p, MIB, pn_page_size(), NULL));
+	EXPECT_EQ(0, pn_trace(false));
+	EXPECT_TRUE(pn_traced("private_node_alloc", self->priv));
+	if (self->control >= 0)
+		EXPECT_FALSE(pn_traced("private_node_alloc", self->control));
+	munmap(p, MIB);
+}
+
 TEST_HARNESS_MAIN

@@ -601,6 +601,34 @@ static void show_pages(int nid)
 	close(maps);
 }
 
+#define TRACING		"/sys/kernel/tracing/"
+
+/* Begin to trace what happens to private nodes, or stop. 0 or -1 */
+int pn_trace(bool on)
+{
+	if (on && pn_write_file(TRACING "trace", "\n"))
+		return -1;
+	return pn_write_file(TRACING "events/private_node/enable", on ? "1" : "0");
+}
+
+/* Is there such a line among what has been traced? With any node for -1 */
+bool pn_traced(const char *event, int nid)
+{
+	char line[512], wanted[80];
+	bool found = false;
+	FILE *trace = fopen(TRACING "trace", "re");
+
+	if (nid < 0)
+		snprintf(wanted, sizeof(wanted), "%s: ", event);
+	else
+		snprintf(wanted, sizeof(wanted), "%s: nid=%d ", event, nid);
+	while (trace && fgets(line, sizeof(line), trace))
+		found |= !!strstr(line, wanted);
+	if (trace)
+		fclose(trace);
+	return found;
+}
+
 int pn_remove_group(const char *path)
 {
 	int tries = 200;

@@ -138,6 +138,8 @@ int pn_write_file(const char *path, const char *text);
 long pn_read_long(const char *path);
 /* A cgroup whose last process has just ended may be busy for a moment. 0 or -1. */
 int pn_remove_group(const char *path);
+int pn_trace(bool on);
+bool pn_traced(const char *event, int nid);
 
 /* Swap space in compressed memory. 0, or -1 when there is no zram. */
 int pn_swap_on(size_t size);

@@ -183,6 +183,61 @@ TEST_F_TIMEOUT(services, node_reclaim, 120)
 	munmap(p, len);
 }
 
+#define GROUP	"/sys/fs/cgroup/pn_services"
+
+/* In a memory cgroup, with memory on the node; what is written to it stays. */
+static int in_group(struct pn_child *child, void *arg)
+{
+	size_t i, len = 48 * MIB;
+	int *nid = arg;
+	char *p;
+
+	if (pn_write_file(GROUP "/cgroup.procs", "0"))
+		return 1;
+	p = filled(*nid, *nid, len);
+	if (!p)
+		return 2;
+	for (i = 0; i < len; i += pn_page_size())
+		p[i + 1] = i / pn_page_size() % 251;
+	pn_hold(child);
+	for (i = 0; i < len; i += pn_page_size())
+		if (p[i + 1] != (char)(i / pn_page_size() % 251))
+			return 3;
+	return 0;
+}
+
+/*
+ * Rows 55, 70: what the limit of a memory cgroup takes back, and what its file is
+ * asked for. At the limit, without the capability, somebody is killed.
+ */
+TEST_F_TIMEOUT(services, memcg_reclaim, 300)
+{
+	bool reclaim = pn_has_cap(self->priv, "reclaim");
+	struct pn_child child;
+	long used;
+
+	ASSERT_EQ(0, pn_swap_on(128 * MIB));
+	self->swap = true;
+	pn_write_file("/sys/fs/cgroup/cgroup.subtree_control", "+memory");
+	ASSERT_EQ(0, mkdir(GROUP, 0755));
+	EXPECT_EQ(0, pn_spawn(&child, in_group, &self->priv));
+	EXPECT_EQ(0, pn_ready(&child, 60));
+	used = pn_used(self->priv);
+	EXPECT_EQ(reclaim ? 0 : -1, pn_write_file(GROUP "/memory.reclaim", "16M swappiness=max"));
+	if (reclaim) {
+		EXPECT_GT(used - (long)(8 * MIB) / pn_page_size(), pn_used(self->priv));
+	} else {
+		EXPECT_EQ(used, pn_used(self->priv));
+	}
+	EXPECT_EQ(0, pn_reap(&child, 60));
+
+	EXPECT_EQ(0, pn_write_file(GROUP "/memory.max", "25165824"));
+	EXPECT_EQ(0, pn_spawn(&child, in_group, &self->priv));
+	EXPECT_EQ(reclaim ? 0 : -1, pn_ready(&child, 60));
+	EXPECT_EQ(reclaim ? 0 : SIGKILL, pn_reap(&child, 60));
+	EXPECT_EQ(0, pn_remove_group(GROUP));
+}
+
 /*
  * Rows 45, 132: a mapping larger than the node fits if there is swap space, and
  * public memory has no part in it; else there is SIGBUS.
