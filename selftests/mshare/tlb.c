@@ -530,6 +530,7 @@ TEST_F_TIMEOUT(tlb, protect_and_reclaim, 200)
 	struct board *board = self->board;
 	char *then = malloc(LEN), was[20];
 	long out = pn_vmstat("pswpout");
+	const int rounds = pn_is_slow() ? 16 : 40;
 	pthread_t thread;
 	int round;
 
@@ -545,9 +546,9 @@ TEST_F_TIMEOUT(tlb, protect_and_reclaim, 200)
 	ASSERT_EQ(0, pthread_create(&thread, NULL, reclaims, board));
 	if (pn_read_line(LRU_GEN, was, sizeof(was)))
 		was[0] = 0;
-	for (round = 0; round < 40; round++) {
-		if (was[0] && round % 10 == 0)
-			EXPECT_EQ(0, pn_write_file(LRU_GEN, round % 20 ? "y" : "n"));
+	for (round = 0; round < rounds; round++) {
+		if (was[0] && round % 8 == 0)
+			EXPECT_EQ(0, pn_write_file(LRU_GEN, round % 16 ? "y" : "n"));
 		EXPECT_EQ(0, wait_reads(board, 500));
 		ASSERT_EQ(0, mshare_protect(self->fd, 0, LEN, PROT_READ, 0));
 		memcpy(then, self->w, LEN);
