@@ -183,6 +183,31 @@ TEST_F_TIMEOUT(services, node_reclaim, 120)
 	munmap(p, len);
 }
 
+/*
+ * Row 44: a part of a huge page is bound to the node. What is beside it has another
+ * policy, and does not go there.
+ */
+TEST_F_TIMEOUT(services, mbind_part, 120)
+{
+	unsigned long mask = NODE_BIT(self->priv);
+	const size_t half = HUGE_SIZE / 2;
+	char *area = pn_map(2 * HUGE_SIZE), *p;
+
+	ASSERT_NE(NULL, area);
+	p = (char *)(((unsigned long)area + HUGE_SIZE - 1) & ~(HUGE_SIZE - 1));
+	ASSERT_EQ(0, madvise(p, HUGE_SIZE, MADV_HUGEPAGE));
+	*p = 1;
+	/* All came with one touch */
+	ASSERT_LE(0, pn_node_of(p + HUGE_SIZE - 1));
+	pn_mbind(p, half, MPOL_BIND | pn_flag(), &mask, MPOL_MF_MOVE);
+	EXPECT_EQ(0, pn_on_node(p + half, half, self->priv));
+	/* The whole of it may go, with the capability. */
+	pn_mbind(p, HUGE_SIZE, MPOL_BIND | pn_flag(), &mask, MPOL_MF_MOVE);
+	EXPECT_EQ(pn_has_cap(self->priv, "migrate") ? (long)(HUGE_SIZE / pn_page_size()) : 0,
+		  pn_on_node(p, HUGE_SIZE, self->priv));
+	munmap(area, 2 * HUGE_SIZE);
+}
+
 #define GROUP	"/sys/fs/cgroup/pn_services"
 
 /* In a memory cgroup, with memory on the node; what is written to it stays. */
