@@ -310,7 +310,7 @@ TEST_F(abi, attach)
 	int bit, null = open("/dev/null", O_RDWR | O_CLOEXEC);
 
 	ASSERT_NE(MAP_FAILED, here);
-	at = (char *)(((unsigned long)here + GRANULE - 1) & ~(GRANULE - 1));
+	at = ms_granule_up(here);
 	EXPECT_ERROR(EBADF, mshare_attach(-1, 0, 0, NULL, 0));
 	EXPECT_ERROR(EINVAL, mshare_attach(null, 0, 0, NULL, 0));
 	EXPECT_ERROR(EINVAL, mshare_attach(self->bare, 0, 0, NULL, 0));

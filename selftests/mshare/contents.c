@@ -29,7 +29,6 @@
 #define HUGE_SIZE	(2 * MIB)
 #define HUGE_PAGES	"/proc/sys/vm/nr_hugepages"
 #define CGROUPS		"/tmp/ms_cgroup"
-#define LRU_GEN		"/sys/kernel/mm/lru_gen/enabled"
 #define LARGE_SHMEM	"/sys/kernel/mm/transparent_hugepage/hugepages-64kB/shmem_enabled"
 
 FIXTURE(contents)
@@ -732,6 +731,14 @@ static int owns(struct pn_child *child, void *arg)
 	return 0;
 }
 
+static int start_owner(FIXTURE_DATA(paid) *self, struct pn_child *owner)
+{
+	if (pn_spawn(owner, owns, self))
+		return -1;
+	self->fd = ms_receive_fd(self->sock[0]);
+	return self->fd < 0 ? -1 : pn_ready(owner, 20);
+}
+
 static int uses(struct pn_child *child, void *arg)
 {
 	FIXTURE_DATA(paid) *self = arg;
@@ -753,10 +760,7 @@ TEST_F_TIMEOUT(paid, by_the_owner, 200)
 	char path[60];
 	long score;
 
-	ASSERT_EQ(0, pn_spawn(&owner, owns, self));
-	self->fd = ms_receive_fd(self->sock[0]);
-	ASSERT_LE(0, self->fd);
-	ASSERT_EQ(0, pn_ready(&owner, 20));
+	ASSERT_EQ(0, start_owner(self, &owner));
 	snprintf(path, sizeof(path), "/proc/%d/oom_score", owner.pid);
 	score = pn_read_long(path);
 	ASSERT_EQ(0, pn_spawn(&member, uses, self));
@@ -816,10 +820,7 @@ TEST_F_TIMEOUT(paid, too_much, 200)
 
 	snprintf(path, sizeof(path), "%s/memory.max", self->owner);
 	ASSERT_EQ(0, pn_write_file(path, "16777216"));
-	ASSERT_EQ(0, pn_spawn(&owner, owns, self));
-	self->fd = ms_receive_fd(self->sock[0]);
-	ASSERT_LE(0, self->fd);
-	ASSERT_EQ(0, pn_ready(&owner, 20));
+	ASSERT_EQ(0, start_owner(self, &owner));
 	ASSERT_EQ(0, pn_spawn(&stopped, stops, self));
 	ASSERT_EQ(0, pn_ready(&stopped, 20));
 	kill(stopped.pid, SIGSTOP);
@@ -858,10 +859,7 @@ TEST_F_TIMEOUT(paid, high, 200)
 	ASSERT_EQ(0, pn_swap_on(128 * MIB));
 	snprintf(path, sizeof(path), "%s/memory.high", self->owner);
 	ASSERT_EQ(0, pn_write_file(path, "8388608"));
-	ASSERT_EQ(0, pn_spawn(&owner, owns, self));
-	self->fd = ms_receive_fd(self->sock[0]);
-	ASSERT_LE(0, self->fd);
-	ASSERT_EQ(0, pn_ready(&owner, 20));
+	ASSERT_EQ(0, start_owner(self, &owner));
 	EXPECT_EQ(0, pn_run(fills, self, 120));
 	snprintf(path, sizeof(path), "%s/memory.swap.current", self->owner);
 	EXPECT_LT((long)(4 * MIB), pn_read_long(path));

@@ -85,27 +85,6 @@ FIXTURE_TEARDOWN(failure)
 	close(self->memfd);
 }
 
-/* The page frame at an address of this process that is no window, or 0 */
-static unsigned long frame(char *addr)
-{
-	int pagemap = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
-	uint64_t entry = 0;
-
-	*(volatile char *)addr;
-	if (pread(pagemap, &entry, 8, (unsigned long)addr / PAGE * 8) != 8 || !(entry >> 63))
-		entry = 0;
-	close(pagemap);
-	return entry & ((1UL << 55) - 1);
-}
-
-static int write_number(const char *path, unsigned long number)
-{
-	char text[24];
-
-	snprintf(text, sizeof(text), "%#lx", number);
-	return pn_write_file(path, text);
-}
-
 static int touches(struct pn_child *child, void *arg)
 {
 	FIXTURE_DATA(failure) *self = arg;
@@ -134,7 +113,6 @@ static int touches(struct pn_child *child, void *arg)
 TEST_F_TIMEOUT(failure, again, 100)
 {
 	const char *corrupt = DEBUGFS "/hwpoison/corrupt-pfn";
-	const char *unpoison = DEBUGFS "/hwpoison/unpoison-pfn";
 	struct pn_child child;
 	unsigned long pfn;
 	int i;
@@ -142,16 +120,16 @@ TEST_F_TIMEOUT(failure, again, 100)
 	if (access(corrupt, W_OK))
 		SKIP(return, "no hwpoison in debugfs (CONFIG_HWPOISON_INJECT)");
 	ms_write_words(self->w, LEN, 1);
-	pfn = frame(self->plain + BAD * PAGE);
+	pfn = pn_frame(self->plain + BAD * PAGE);
 	ASSERT_NE(0, pfn);
 	signal(SIGBUS, SIG_IGN);
-	ASSERT_EQ(0, write_number(corrupt, pfn));
+	ASSERT_EQ(0, pn_write_number(corrupt, pfn));
 	for (i = 0; i < 3; i++) {
 		EXPECT_EQ(POISONED, ms_signal(self->w + BAD * PAGE, 'r'));
 		ASSERT_EQ(0, pn_spawn(&child, touches, self));
 		EXPECT_EQ(0, pn_reap(&child, 20));
 		/* It is reported once more, by a machine check, and by request */
-		EXPECT_NE(0, write_number(corrupt, pfn));
+		EXPECT_NE(0, pn_write_number(corrupt, pfn));
 		EXPECT_ERROR(EFAULT, madvise(self->w + BAD * PAGE, PAGE, MADV_HWPOISON));
 		/* As for any mapping */
 		EXPECT_ERROR(EFAULT, madvise(self->plain + BAD * PAGE, PAGE, MADV_HWPOISON));
@@ -164,7 +142,7 @@ TEST_F_TIMEOUT(failure, again, 100)
 	ASSERT_EQ(0, ms_map_file(self->fd, BAD * PAGE, PAGE, RW, self->memfd, BAD * PAGE));
 	EXPECT_EQ(0, ms_signal(self->w + BAD * PAGE, 'w'));
 	EXPECT_EQ(0, self->w[BAD * PAGE]);
-	EXPECT_EQ(0, write_number(unpoison, pfn));
+	EXPECT_EQ(0, pn_unpoison(pfn));
 }
 
 static sigjmp_buf back;
@@ -208,7 +186,6 @@ static int wait_reads(struct board *board, unsigned long n)
 /* Pages that are taken out of use are moved, under who writes to them. */
 TEST_F_TIMEOUT(failure, soft_offline, 100)
 {
-	const char *unpoison = DEBUGFS "/hwpoison/unpoison-pfn";
 	struct pn_child child[MEMBERS];
 	unsigned long was[PAGES], lost = 0;
 	int page, nr;
@@ -220,13 +197,13 @@ TEST_F_TIMEOUT(failure, soft_offline, 100)
 		ASSERT_EQ(0, pn_spawn(&child[self->nr], writes, self));
 	for (page = 0; page < PAGES; page++) {
 		ASSERT_EQ(0, wait_reads(self->board, 500));
-		was[page] = frame(self->plain + page * PAGE);
+		was[page] = pn_frame(self->plain + page * PAGE);
 		ASSERT_NE(0, was[page]);
 		/* By the administrator, and by a member */
-		EXPECT_EQ(0, page % 2 ? write_number(SOFT_OFFLINE, was[page] * PAGE) :
+		EXPECT_EQ(0, page % 2 ? pn_write_number(SOFT_OFFLINE, was[page] * PAGE) :
 			  madvise(self->w + page * PAGE, PAGE, MADV_SOFT_OFFLINE))
 			TH_LOG("%d: %s", page, strerror(errno));
-		EXPECT_NE(was[page], frame(self->plain + page * PAGE));
+		EXPECT_NE(was[page], pn_frame(self->plain + page * PAGE));
 	}
 	ASSERT_EQ(0, wait_reads(self->board, 500));
 	__atomic_store_n(&self->board->stop, true, __ATOMIC_RELAXED);
@@ -238,7 +215,7 @@ TEST_F_TIMEOUT(failure, soft_offline, 100)
 				self->board->written[nr][page];
 	EXPECT_EQ(0, lost);
 	for (page = 0; page < PAGES; page++)
-		EXPECT_EQ(0, write_number(unpoison, was[page]));
+		EXPECT_EQ(0, pn_unpoison(was[page]));
 }
 
 static int reads(struct pn_child *child, void *arg)

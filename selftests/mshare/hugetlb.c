@@ -289,7 +289,7 @@ FIXTURE_TEARDOWN(tables)
 static char *map_outside(int file)
 {
 	char *space = mmap(NULL, 2 * GRANULE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-	char *at = (char *)(((unsigned long)space + GRANULE - 1) & ~(GRANULE - 1));
+	char *at = ms_granule_up(space);
 
 	if (space == MAP_FAILED)
 		return NULL;

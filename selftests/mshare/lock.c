@@ -48,11 +48,8 @@ FIXTURE_SETUP(lock)
 	self->fd = -1;
 	if (missing)
 		SKIP(return, "%s", missing);
-	self->fd = ms_region(GRANULE, 0);
+	self->fd = ms_used_region(LEN, &self->w);
 	ASSERT_LE(0, self->fd);
-	ASSERT_EQ(0, ms_map_anon(self->fd, 0, LEN, RW));
-	self->w = ms_attach(self->fd, 0);
-	ASSERT_NE(NULL, self->w);
 	self->shared = (struct shared *)self->w;
 }
 

@@ -56,6 +56,24 @@ char *ms_attach(int fd, unsigned int flags)
 	return window == MAP_FAILED ? NULL : window;
 }
 
+int ms_used_region(size_t used, char **window)
+{
+	int fd = ms_region(GRANULE, 0);
+
+	if (fd < 0)
+		return -1;
+	*window = ms_map_anon(fd, 0, used, PROT_READ | PROT_WRITE) ? NULL : ms_attach(fd, 0);
+	if (*window)
+		return fd;
+	close(fd);
+	return -1;
+}
+
+char *ms_granule_up(void *addr)
+{
+	return (char *)(((unsigned long)addr + GRANULE - 1) & ~(GRANULE - 1));
+}
+
 /* The number after "field:" in the lines of a file from the one that begins with */
 static long field_of(const char *path, const char *begin, const char *field)
 {

@@ -22,6 +22,7 @@
 
 #define GRANULE		(1UL << 30)
 #define SHMEM_THP	"/sys/kernel/mm/transparent_hugepage/shmem_enabled"
+#define LRU_GEN		"/sys/kernel/mm/lru_gen/enabled"
 
 /* For who includes kselftest_harness.h: the call fails, with this error. */
 #define EXPECT_ERROR(error, call) do {						\
@@ -41,6 +42,10 @@ int ms_map_file(int fd, size_t offset, size_t size, int prot, int file,
 		size_t file_offset);
 /* A window of all of it, or NULL */
 char *ms_attach(int fd, unsigned int flags);
+/* A region of a granule, so much of it anonymous memory, and a window; or -1 */
+int ms_used_region(size_t used, char **window);
+/* The first multiple of a granule that is not below */
+char *ms_granule_up(void *addr);
 /* A field of its fdinfo (without "mshare-"), or -1 */
 long ms_fdinfo(int fd, const char *field);
 /* A field of /proc/self/status or smaps in kB, or -1 */

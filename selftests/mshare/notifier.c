@@ -152,7 +152,7 @@ TEST_F(notifier, notifier_first)
 TEST_F(notifier, fixed)
 {
 	char *p = mmap(NULL, 2 * GRANULE, RW, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-	char *at = (char *)(((unsigned long)p + GRANULE - 1) & ~(GRANULE - 1));
+	char *at = ms_granule_up(p);
 	int dev = mirror();
 
 	ASSERT_NE(MAP_FAILED, p);

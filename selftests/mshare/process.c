@@ -52,11 +52,8 @@ FIXTURE_SETUP(process)
 	self->fd = -1;
 	if (missing)
 		SKIP(return, "%s", missing);
-	self->fd = ms_region(GRANULE, 0);
+	self->fd = ms_used_region(USED, &self->w);
 	ASSERT_LE(0, self->fd);
-	ASSERT_EQ(0, ms_map_anon(self->fd, 0, USED, RW));
-	self->w = ms_attach(self->fd, 0);
-	ASSERT_NE(NULL, self->w);
 	ms_write_words(self->w, USED, SEED);
 }
 
@@ -177,11 +174,10 @@ TEST_F_TIMEOUT(process, exec_meanwhile, 200)
 
 static int is_nobody(struct pn_child *child, void *arg)
 {
-	struct mshare_map_args args = { .offset = USED, .size = PAGE, .prot = RW };
+	struct mshare_map_args args = { .offset = USED, .size = PAGE, .prot = RW, .fd = -1 };
 	int fd = *(int *)arg;
 	char *w;
 
-	args.fd = -1;
 	if (setgroups(0, NULL) || setresgid(NOBODY, NOBODY, NOBODY) ||
 	    setresuid(NOBODY, NOBODY, NOBODY))
 		return 1;
@@ -459,6 +455,18 @@ TEST_F(process, perf)
 	close(fd);
 }
 
+/* A window with more than a granule of reserved space on both sides, or NULL */
+static char *window_amid(int fd, char **area)
+{
+	char *w;
+
+	*area = mmap(NULL, 4 * GRANULE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	if (*area == MAP_FAILED)
+		return NULL;
+	w = ms_granule_up(*area + GRANULE);
+	return mshare_attach(fd, 0, 0, w, MSHARE_FIXED) == w ? w : NULL;
+}
+
 /* A stack grows down to its distance from a window, and not into it. */
 TEST_F(process, stack_above)
 {
@@ -466,10 +474,8 @@ TEST_F(process, stack_above)
 	char *area, *w, *stack, *at;
 	int sig = 0;
 
-	area = mmap(NULL, 4 * GRANULE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-	ASSERT_NE(MAP_FAILED, area);
-	w = (char *)(((unsigned long)area + 2 * GRANULE - 1) & ~(GRANULE - 1));
-	ASSERT_EQ(w, mshare_attach(self->fd, 0, 0, w, MSHARE_FIXED));
+	w = window_amid(self->fd, &area);
+	ASSERT_NE(NULL, w);
 	ASSERT_EQ(0, munmap(w + GRANULE, room));
 	stack = mmap(w + GRANULE + room - PAGE, PAGE, RW,
 		     MAP_PRIVATE | MAP_ANONYMOUS | MAP_GROWSDOWN | MAP_FIXED_NOREPLACE, -1, 0);
@@ -493,10 +499,8 @@ TEST_F(process, shm_beside)
 	char *area, *w, *beside;
 
 	ASSERT_LE(0, id);
-	area = mmap(NULL, 4 * GRANULE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-	ASSERT_NE(MAP_FAILED, area);
-	w = (char *)(((unsigned long)area + 2 * GRANULE - 1) & ~(GRANULE - 1));
-	ASSERT_EQ(w, mshare_attach(self->fd, 0, 0, w, MSHARE_FIXED));
+	w = window_amid(self->fd, &area);
+	ASSERT_NE(NULL, w);
 	ASSERT_EQ(0, munmap(w - SHM, SHM));
 	beside = shmat(id, w - SHM, 0);
 	EXPECT_EQ(w - SHM, beside);

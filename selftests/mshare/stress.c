@@ -52,7 +52,6 @@
 #define ROUND_SECONDS	20
 #define CGROUPS		"/tmp/ms_stress"
 #define SWAP		(256 * MIB)
-#define LRU_GEN		"/sys/kernel/mm/lru_gen/enabled"
 /* Where nothing else is mapped by itself */
 #define WINDOW_AT(n)	((char *)(0x100000000000UL + (n) * 2 * SIZE))
 /* A member that found the region dead ends with this. */

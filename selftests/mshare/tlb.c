@@ -30,7 +30,6 @@
 #define LEN		(PAGES * PAGE)
 #define MEMBERS		6
 #define CGROUPS		"/tmp/ms_tlb_cgroup"
-#define LRU_GEN		"/sys/kernel/mm/lru_gen/enabled"
 
 /* In plain shared memory: what members and the test tell each other */
 struct board {

@@ -49,7 +49,7 @@ FIXTURE_SETUP(window)
 	ASSERT_EQ(0, ms_map_anon(self->fd, 0, USED, PROT_READ | PROT_WRITE));
 	self->area = mmap(NULL, 6 * GRANULE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	ASSERT_NE(MAP_FAILED, self->area);
-	self->w = (char *)(((unsigned long)self->area + 2 * GRANULE - 1) & ~(GRANULE - 1));
+	self->w = ms_granule_up(self->area + GRANULE);
 	ASSERT_EQ(self->w, mshare_attach(self->fd, 0, 0, self->w, MSHARE_FIXED));
 	self->before = self->w - PAGE;
 	self->after = self->w + 2 * GRANULE;

@@ -277,8 +277,10 @@ TEST_F_TIMEOUT(exhaustion, touch, 200)
 	EXPECT_EQ(0, pn_touch(self->mem + done, pn_page_size(), pn_page_size(), &fault));
 	EXPECT_EQ(SIGBUS, fault.sig);
 	EXPECT_EQ(0, pn_run(is_refused, self, DEADLINE));
-	if (!trace)
+	if (!trace) {
+		pn_note("no tracing: not looked at");
 		return;
+	}
 	EXPECT_EQ(0, pn_trace(false));
 	EXPECT_TRUE(pn_traced("private_node_exhausted", self->priv));
 	EXPECT_TRUE(pn_traced("private_node_refused", -1));

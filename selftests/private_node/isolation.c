@@ -270,6 +270,7 @@ TEST_F_TIMEOUT(hugetlb, soft_offline, 120)
 	unsigned long control = NODE_BIT(self->control), priv = NODE_BIT(self->priv);
 	long before = pn_allocations(self->priv), bad = pn_meminfo(-1, "HardwareCorrupted");
 	size_t len = 4 * MIB, i;
+	unsigned long was[2];
 	char path[160], *p;
 
 	snprintf(path, sizeof(path), PN_NODE_DIR "/node%d/hugepages/hugepages-2048kB/nr_hugepages",
@@ -287,6 +288,8 @@ TEST_F_TIMEOUT(hugetlb, soft_offline, 120)
 	pn_prefault_stack();
 	ASSERT_EQ(0, pn_set_mempolicy(MPOL_BIND | pn_flag(), &priv));
 	for (i = 0; i < len; i += 2 * MIB) {
+		was[i / (2 * MIB)] = pn_frame(p + i);
+		EXPECT_NE(0, was[i / (2 * MIB)]);
 		EXPECT_EQ(0, madvise(p + i, pn_page_size(), 101 /* MADV_SOFT_OFFLINE */));
 		EXPECT_TRUE(pn_public_nodes() & NODE_BIT(pn_node_of(p + i)))
 			TH_LOG("node %d", pn_node_of(p + i));
@@ -299,6 +302,8 @@ TEST_F_TIMEOUT(hugetlb, soft_offline, 120)
 	EXPECT_EQ(0, pn_wait_only_anon(self->priv, MIB / pn_page_size()));
 	EXPECT_GT(MIB / pn_page_size(), pn_allocations(self->priv) - before);
 	munmap(p, len);
+	for (i = 0; i < 2; i++)
+		EXPECT_EQ(0, pn_unpoison(was[i]));
 }
 
 FIXTURE(policies)

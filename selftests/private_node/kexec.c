@@ -79,13 +79,9 @@ static long load(int kernel, int initrd, unsigned long flags)
 static int segments(int log, uint64_t *start, uint64_t *size)
 {
 	char line[1024], *at;
-	int nr = 0;
-	ssize_t n;
+	int nr = 0, ret;
 
-	while ((n = read(log, line, sizeof(line) - 1)) > 0 || errno == EPIPE) {
-		if (n <= 0)
-			continue;
-		line[n] = 0;
+	while ((ret = pn_log_next(log, line, sizeof(line))) > 0) {
 		at = strstr(line, "segment[");
 		if (!at || nr == MAX_SEGMENTS)
 			continue;
@@ -94,7 +90,7 @@ static int segments(int log, uint64_t *start, uint64_t *size)
 			return -1;
 		nr++;
 	}
-	return errno == EAGAIN ? nr : -1;
+	return ret ? -1 : nr;
 }
 
 FIXTURE(kexec)
@@ -119,9 +115,8 @@ FIXTURE_SETUP(kexec)
 	self->initrd = memfd_create("pn_initrd", MFD_CLOEXEC);
 	ASSERT_LE(0, self->initrd);
 	ASSERT_EQ(0, ftruncate(self->initrd, INITRD));
-	self->log = open("/dev/kmsg", O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+	self->log = pn_log_open();
 	ASSERT_LE(0, self->log);
-	ASSERT_LE(0, lseek(self->log, 0, SEEK_END));
 	self->allocations = pn_allocations(self->priv);
 }
 

@@ -374,31 +374,28 @@ TEST_F(passive, pkeys)
 static int logged(int fd, int *control, int nid_control, int *priv, int nid_priv)
 {
 	char line[8192], wanted[2][32];
-	ssize_t n;
+	int ret;
 
 	snprintf(wanted[0], sizeof(wanted[0]), "Node %d ", nid_control);
 	snprintf(wanted[1], sizeof(wanted[1]), "Node %d ", nid_priv);
 	*control = 0;
 	*priv = 0;
-	while ((n = read(fd, line, sizeof(line) - 1)) > 0) {
-		line[n] = 0;
+	while ((ret = pn_log_next(fd, line, sizeof(line))) > 0) {
 		*control += !!strstr(line, wanted[0]);
 		*priv += !!strstr(line, wanted[1]);
 	}
-	return n < 0 && errno != EAGAIN ? -1 : 0;
+	return ret;
 }
 
 /* Row 119: SysRq-m shows each node, a private one among them, and lives. */
 TEST_F(passive, show_mem)
 {
 	char *p = pn_filled(LEN, self->priv);
-	int fd = open("/dev/kmsg", O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+	int fd = pn_log_open();
 	int control, priv;
 
 	ASSERT_NE(NULL, p);
 	ASSERT_LE(0, fd);
-	/* From here on; what is older does not count. */
-	lseek(fd, 0, SEEK_END);
 	ASSERT_EQ(0, pn_write_file("/proc/sysrq-trigger", "m"));
 	ASSERT_EQ(0, logged(fd, &control, self->control, &priv, self->priv));
 	/* The node as a whole, and its zone in two places */

@@ -603,7 +603,6 @@ static void show_pages(int nid)
 
 #define TRACING		"/sys/kernel/tracing/"
 
-/* Begin to trace what happens to private nodes, or stop. 0 or -1 */
 int pn_trace(bool on)
 {
 	if (on && pn_write_file(TRACING "trace", "\n"))
@@ -611,7 +610,6 @@ int pn_trace(bool on)
 	return pn_write_file(TRACING "events/private_node/enable", on ? "1" : "0");
 }
 
-/* Is there such a line among what has been traced? With any node for -1 */
 bool pn_traced(const char *event, int nid)
 {
 	char line[512], wanted[80];
@@ -627,6 +625,61 @@ bool pn_traced(const char *event, int nid)
 	if (trace)
 		fclose(trace);
 	return found;
+}
+
+int pn_log_open(void)
+{
+	int fd = open("/dev/kmsg", O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+
+	if (fd >= 0)
+		lseek(fd, 0, SEEK_END);
+	return fd;
+}
+
+int pn_log_next(int fd, char *line, size_t size)
+{
+	ssize_t n;
+
+	do {
+		n = read(fd, line, size - 1);
+		/* Some lines are lost when many come at once. */
+	} while (n < 0 && errno == EPIPE);
+	if (n <= 0)
+		return n < 0 && errno != EAGAIN ? -1 : 0;
+	line[n] = 0;
+	return 1;
+}
+
+unsigned long pn_frame(void *addr)
+{
+	int pagemap = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
+	uint64_t entry = 0;
+
+	*(volatile char *)addr;
+	if (pread(pagemap, &entry, 8, (unsigned long)addr / pn_page_size() * 8) != 8 ||
+	    !(entry >> 63))
+		entry = 0;
+	close(pagemap);
+	return entry & ((1UL << 55) - 1);
+}
+
+int pn_write_number(const char *path, unsigned long number)
+{
+	char text[24];
+
+	snprintf(text, sizeof(text), "%#lx", number);
+	return pn_write_file(path, text);
+}
+
+int pn_unpoison(unsigned long pfn)
+{
+	static const char path[] = "/sys/kernel/debug/hwpoison/unpoison-pfn";
+
+	if (access(path, W_OK)) {
+		pn_note("no hwpoison in debugfs: page %#lx stays out of use", pfn);
+		return 0;
+	}
+	return pn_write_number(path, pfn);
 }
 
 int pn_remove_group(const char *path)

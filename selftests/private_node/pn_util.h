@@ -136,10 +136,25 @@ int pn_read_file(const char *path, char *buf, size_t size);
 int pn_read_line(const char *path, char *line, size_t size);
 int pn_write_file(const char *path, const char *text);
 long pn_read_long(const char *path);
+/* The page frame at an address, which is touched for that, or 0 */
+unsigned long pn_frame(void *addr);
+int pn_write_number(const char *path, unsigned long number);
+/*
+ * Take a page that was soft-offlined into use again: a memory block with such
+ * a page does not come back once it went offline. 0 or -1; where the kernel
+ * has no way to do that (CONFIG_HWPOISON_INJECT), a note and 0.
+ */
+int pn_unpoison(unsigned long pfn);
 /* A cgroup whose last process has just ended may be busy for a moment. 0 or -1. */
 int pn_remove_group(const char *path);
+/* What happens to private nodes is traced from here on, or no more. 0 or -1. */
 int pn_trace(bool on);
+/* Is there such a line among what has been traced? With any node for -1 */
 bool pn_traced(const char *event, int nid);
+/* The kernel log from here on: a descriptor, or -1 */
+int pn_log_open(void);
+/* Its next line: 1, 0 if there is none yet, or -1 */
+int pn_log_next(int fd, char *line, size_t size);
 
 /* Swap space in compressed memory. 0, or -1 when there is no zram. */
 int pn_swap_on(size_t size);

@@ -653,16 +653,20 @@ static void op_file(struct region *r)
 {
 	char buf[4 * 4096];
 	size_t i, n = part(r, &i, 4), k;
+	unsigned long want = 0;
 	ssize_t got;
 	int w;
 
 	if (r->fd < 0)
 		return;
-	for (k = i; k < i + n; k++)
+	for (k = i; k < i + n; k++) {
 		r->page[k].may |= r->page[k].want;
+		want |= r->page[k].want;
+	}
 	got = pread(r->fd, buf, n * PAGE, i * PAGE);
 	st_op("pread region %zu [%zu +%zu]: %zd", index_of(r), i, n, got);
-	if (got < 0)
+	/* What is on swap comes back to where its policy says, or not at all. */
+	if (got < 0 && !(errno == ENOSPC && (want & st_privs)))
 		st_fail("pread: %s", strerror(errno));
 	for (k = 0; k < got / PAGE; k++)
 		for (w = 0; w < WORDS; w++) {

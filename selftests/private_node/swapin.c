@@ -374,27 +374,44 @@ TEST_F(swapin, forked_moved)
 	EXPECT_EQ(0, pn_on_node(self->mem, LEN, self->priv));
 }
 
+/* All of the node but what nobody can have: with nothing left for others */
+static int take_all(FIXTURE_DATA(swapin) *self, char *took[2], size_t len[2])
+{
+	struct pn_zones zones;
+
+	if (pn_zones(self->priv, &zones))
+		return -1;
+	len[0] = (zones.free * pn_page_size() - 8 * MIB) & ~(2 * MIB - 1);
+	len[1] = 32 * MIB;
+	took[0] = pn_map_bound(len[0], MPOL_BIND | pn_flag(), self->privs);
+	took[1] = pn_map_bound(len[1], MPOL_BIND | pn_flag(), self->privs);
+	if (!took[0] || !took[1])
+		return -1;
+	madvise(took[0], len[0], MADV_HUGEPAGE);
+	madvise(took[1], len[1], MADV_NOHUGEPAGE);
+	if (pn_touch(took[0], len[0], 2 * MIB, NULL) != len[0])
+		return -1;
+	return pn_touch(took[1], len[1], pn_page_size(), NULL) < len[1] ? 0 : -1;
+}
+
+static void give_back(char *took[2], size_t len[2])
+{
+	munmap(took[0], len[0]);
+	munmap(took[1], len[1]);
+	pn_settle();
+}
+
 /* A full node: SIGBUS, and no memory from elsewhere; nothing is lost. */
 TEST_F_TIMEOUT(swapin, exhausted, 200)
 {
-	size_t filled, done;
 	struct pn_fault fault;
-	struct pn_zones zones;
-	char *filler, *rest;
+	size_t done, len[2];
+	char *took[2];
 	long elsewhere;
 
 	fill(self->mem, 31);
 	ASSERT_EQ(0, swap_out(self->mem));
-	ASSERT_EQ(0, pn_zones(self->priv, &zones));
-	filled = (zones.free * pn_page_size() - 8 * MIB) & ~(2 * MIB - 1);
-	filler = pn_map_bound(filled, MPOL_BIND | pn_flag(), self->privs);
-	ASSERT_NE(NULL, filler);
-	madvise(filler, filled, MADV_HUGEPAGE);
-	ASSERT_EQ(filled, pn_touch(filler, filled, 2 * MIB, NULL));
-	rest = pn_map_bound(32 * MIB, MPOL_BIND | pn_flag(), self->privs);
-	ASSERT_NE(NULL, rest);
-	madvise(rest, 32 * MIB, MADV_NOHUGEPAGE);
-	EXPECT_GT(32 * MIB, pn_touch(rest, 32 * MIB, pn_page_size(), NULL));
+	ASSERT_EQ(0, take_all(self, took, len));
 
 	elsewhere = present(self->mem) + cached();
 	ASSERT_EQ(0, pn_mbind(self->mem, LEN, MPOL_BIND | pn_flag(), &self->privs, 0));
@@ -402,12 +419,57 @@ TEST_F_TIMEOUT(swapin, exhausted, 200)
 	EXPECT_GT(LEN / 2, done);
 	EXPECT_EQ(SIGBUS, fault.sig);
 	EXPECT_LE(present(self->mem) - pn_on_node(self->mem, LEN, self->priv), elsewhere);
-	munmap(filler, filled);
-	munmap(rest, 32 * MIB);
-	pn_settle();
+	give_back(took, len);
 	EXPECT_EQ(31, *(unsigned int *)self->mem);
 	EXPECT_EQ(31 + LEN - pn_page_size(),
 		  *(unsigned int *)(self->mem + LEN - pn_page_size()));
+}
+
+/*
+ * Rows 42, 45: a page of a file that has to come back to a node without room:
+ * ENOSPC for read(2) and write(2), a signal for a touch; nothing is lost.
+ */
+TEST_F_TIMEOUT(swapin, exhausted_file, 200)
+{
+	size_t page = pn_page_size(), i, got = 0, refused = 0, len[2];
+	int fd = memfd_create("pn_swapped", MFD_CLOEXEC);
+	struct pn_fault fault;
+	unsigned int word;
+	char *p, *took[2];
+	long elsewhere;
+
+	ASSERT_LE(0, fd);
+	ASSERT_EQ(0, ftruncate(fd, LEN));
+	p = mmap(NULL, LEN, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	ASSERT_NE(MAP_FAILED, p);
+	fill(p, 37);
+	ASSERT_EQ(0, swap_out(p));
+	elsewhere = present(p) + cached();
+	ASSERT_EQ(0, pn_mbind(p, LEN, MPOL_BIND | pn_flag(), &self->privs, 0));
+	ASSERT_EQ(0, take_all(self, took, len));
+
+	for (i = 0; i < LEN; i += page) {
+		if (pread(fd, &word, sizeof(word), i) == sizeof(word)) {
+			EXPECT_EQ(37 + i, word);
+			got++;
+			continue;
+		}
+		EXPECT_EQ(ENOSPC, errno);
+		if (!refused++) {
+			EXPECT_EQ(-1, pwrite(fd, &word, sizeof(word), i));
+			EXPECT_EQ(ENOSPC, errno);
+			EXPECT_EQ(0, pn_touch(p + i, page, page, &fault));
+			EXPECT_EQ(SIGBUS, fault.sig);
+			EXPECT_EQ(BUS_ADRERR, fault.code);
+		}
+	}
+	/* Some was never away, and a page or two of the node were free. */
+	EXPECT_LE(PAGES - elsewhere - 64, refused);
+	EXPECT_LE(present(p) - pn_on_node(p, LEN, self->priv), elsewhere);
+	give_back(took, len);
+	EXPECT_EQ(0, wrong(p, 37));
+	munmap(p, LEN);
+	close(fd);
 }
 
 TEST_HARNESS_MAIN
