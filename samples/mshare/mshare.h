@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
  * The system calls of mshare, for programs whose C library does not have them:
- * see Documentation/mm/mshare.rst and mshare(2). Each returns -1 and sets errno
+ * see Documentation/userspace-api/mshare.rst and mshare(2). Each returns -1 and sets errno
  * when it fails, with ENOSYS on a kernel without mshare.
  */
 #ifndef MSHARE_H
@@ -43,8 +43,10 @@ struct mshare_mbind_args {
 };
 #endif
 
-/* One list of numbers for all architectures */
 #ifndef __NR_mshare_create
+#ifndef __x86_64__
+#error "the headers of this kernel do not know mshare"
+#endif
 #define __NR_mshare_create	473
 #define __NR_mshare_attach	474
 #define __NR_mshare_map		475

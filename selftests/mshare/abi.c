@@ -654,7 +654,7 @@ TEST_F(abi, advice)
 			EXPECT_ERROR(EINVAL, mshare_advise(self->fd, 0, 4 * MIB, advice, 0));
 		}
 	}
-	EXPECT_EQ(0, pn_write_file(SHMEM_THP, strstr(thp, "[never]") ? "never" : "always"));
+	EXPECT_EQ(0, ms_restore_choice(SHMEM_THP, thp));
 }
 
 /* Advice that is permitted, and not for this memory */
@@ -741,11 +741,17 @@ static int binds(struct pn_child *child, void *arg)
 	if (!bind_to(fd, 0, PAGE, &mask, MPOL_BIND, MPOL_MF_MOVE_ALL, 0) ||
 	    errno != EPERM)
 		return 3;
-	if (pn_private_node() < 0 || pn_forced())
-		return 0;
-	mask = NODE_BIT(pn_private_node());
-	return !bind_to(fd, 0, PAGE, &mask, MPOL_BIND | MPOL_F_PRIVATE, 0, 0) ||
-	       errno != EPERM ? 4 : 0;
+	return 0;
+}
+
+static int binds_private(struct pn_child *child, void *arg)
+{
+	unsigned long mask = NODE_BIT(pn_private_node());
+
+	if (pn_drop_cap(23 /* CAP_SYS_NICE */))
+		return 1;
+	return !bind_to(*(int *)arg, 0, PAGE, &mask, MPOL_BIND | MPOL_F_PRIVATE, 0, 0) ||
+	       errno != EPERM ? 2 : 0;
 }
 
 /* What needs a right, besides that to change the region */
@@ -756,6 +762,10 @@ TEST_F(abi, mbind_rights)
 	ASSERT_LE(0, shared);
 	ASSERT_EQ(0, ms_map_anon(shared, 0, PAGE, RW));
 	EXPECT_EQ(0, pn_run(binds, &shared, 20));
+	if (pn_private_node() < 0 || pn_forced())
+		pn_note("no private node: not looked at");
+	else
+		EXPECT_EQ(0, pn_run(binds_private, &shared, 20));
 	close(shared);
 }
 
@@ -833,7 +843,7 @@ static long needs_memory(int call, int fd, int bare, unsigned long *mask)
 TEST_F_TIMEOUT(abi, no_memory, 100)
 {
 	unsigned long mask = NODE_BIT(pn_cpu_node());
-	int nth, call, n, failed, left;
+	int nth, call, n, failed, left, inodes;
 	char text[12] = "";
 	size_t i;
 	long ret;
@@ -845,7 +855,7 @@ TEST_F_TIMEOUT(abi, no_memory, 100)
 	nth = open(FAIL_NTH, O_RDWR | O_CLOEXEC);
 	ASSERT_LE(0, nth);
 	for (call = 0; call < CALLS; call++) {
-		for (n = 1, failed = left = 0; n < 500 && !left; n++) {
+		for (n = 1, failed = left = inodes = 0; n < 500 && !left; n++) {
 			EXPECT_EQ(0, ms_map_anon(self->fd, 0, 3 * PAGE, RW));
 			snprintf(text, sizeof(text), "%d", n);
 			ASSERT_LT(0, pwrite(nth, text, strlen(text), 0));
@@ -856,6 +866,7 @@ TEST_F_TIMEOUT(abi, no_memory, 100)
 				EXPECT_TRUE(errno == (call == ADVISE ? EAGAIN : ENOMEM) ||
 					    (call == MAP && errno == ENOSPC))
 					TH_LOG("call %d, allocation %d: %m", call, n);
+				inodes += errno == ENOSPC;
 				failed++;
 			}
 			/* More than 0: the call has not asked so many times. */
@@ -873,6 +884,7 @@ TEST_F_TIMEOUT(abi, no_memory, 100)
 		}
 		pn_note("call %d: %d of %d allocations fail it", call, failed, n - 2);
 		EXPECT_LT(0, failed);
+		EXPECT_EQ(call == MAP, inodes > 0);
 		EXPECT_LT(0, left);
 	}
 	for (i = 0; i < ARRAY_SIZE(fail_knobs); i++)

@@ -135,53 +135,6 @@ TEST_F_TIMEOUT(contents, closed, 200)
 	EXPECT_SEEN(0, MIB, 1);
 }
 
-static int compares(struct pn_child *child, void *arg)
-{
-	struct check *check = arg;
-	char *w = ms_attach(check->fd, MSHARE_RDONLY), *is = malloc(check->size);
-	struct iovec mine = { is, check->size }, theirs = { w, check->size };
-
-	if (!w || !is)
-		return 1;
-	pn_hold(child);
-	/* Half of them by the kernel */
-	if (check->seed % 2 &&
-	    process_vm_readv(getpid(), &mine, 1, &theirs, 1, 0) != (ssize_t)check->size)
-		return 2;
-	return memcmp(check->seed % 2 ? is : w, check->expected, check->size) ? 3 : 0;
-}
-
-/*
- * A file whose pages have to be read each time: faults that wait let go of their
- * locks, and come again. The program itself, as it is where it is slow.
- */
-TEST_F_TIMEOUT(contents, slow_file, 100)
-{
-	int exe = open("/proc/self/exe", O_RDONLY | O_CLOEXEC), round;
-	struct check check = { self->fd, 0, 64 * KIB };
-	struct pn_child child[6];
-	size_t i;
-
-	check.expected = malloc(check.size);
-	ASSERT_LE(0, exe);
-	if (pread(exe, check.expected, check.size, 0) != (ssize_t)check.size)
-		check.size = PAGE;
-	ASSERT_EQ(0, ms_map_file(self->fd, 0, check.size, PROT_READ, exe, 0));
-	for (round = 0; round < 10; round++) {
-		for (i = 0; i < ARRAY_SIZE(child); i++) {
-			check.seed = i;
-			ASSERT_EQ(0, pn_spawn(&child[i], compares, &check));
-			ASSERT_EQ(0, pn_ready(&child[i], 20));
-		}
-		ASSERT_EQ(0, mshare_advise(self->fd, 0, check.size, MADV_DONTNEED, 0));
-		posix_fadvise(exe, 0, 0, POSIX_FADV_DONTNEED);
-		for (i = 0; i < ARRAY_SIZE(child); i++)
-			EXPECT_EQ(0, pn_reap(&child[i], 20));
-	}
-	free(check.expected);
-	close(exe);
-}
-
 /* Mapped over, cut out, mapped next to: as in any address space */
 TEST_F_TIMEOUT(contents, layout, 200)
 {
@@ -221,6 +174,10 @@ TEST_F_TIMEOUT(contents, hugetlb, 200)
 		SKIP(return, "no hugetlb");
 	ASSERT_EQ(0, pn_read_line(HUGE_PAGES, before, sizeof(before)));
 	ASSERT_EQ(0, pn_write_file(HUGE_PAGES, "8"));
+	if (pn_meminfo(-1, "HugePages_Free") != 8) {
+		pn_write_file(HUGE_PAGES, before);
+		SKIP(return, "no 8 huge pages to be had, or more in use already");
+	}
 	ASSERT_EQ(0, ftruncate(file, 4 * HUGE_SIZE));
 	EXPECT_ERROR(EINVAL, ms_map_file(self->fd, PAGE, HUGE_SIZE, RW, file, 0));
 	EXPECT_ERROR(EINVAL, ms_map_file(self->fd, 0, PAGE, RW, file, 0));
@@ -307,7 +264,7 @@ TEST_F_TIMEOUT(contents, thp, 200)
 	ASSERT_EQ(0, mshare_advise(self->fd, 0, 8 * MIB, MADV_COLLAPSE, 0));
 	EXPECT_EQ(0, pn_run(touches, &check, 60));
 	EXPECT_EQ(tables, ms_fdinfo(self->fd, "tables"));
-	EXPECT_EQ(0, pn_write_file(SHMEM_THP, strstr(was, "[never]") ? "never" : "always"));
+	EXPECT_EQ(0, ms_restore_choice(SHMEM_THP, was));
 }
 
 /* A page that somebody holds is not replaced, until it is let go of. */
@@ -330,8 +287,7 @@ TEST_F_TIMEOUT(contents, collapse_held, 200)
 	close(pipes[1]);
 	EXPECT_EQ(0, mshare_advise(self->fd, 0, HUGE_SIZE, MADV_COLLAPSE, 0));
 	EXPECT_EQ(0, ms_wrong_words(self->w, HUGE_SIZE, 1));
-	EXPECT_EQ(0, pn_write_file(SHMEM_THP,
-				   strstr(was, "[never]") ? "never" : "always"));
+	EXPECT_EQ(0, ms_restore_choice(SHMEM_THP, was));
 }
 
 /*
@@ -398,7 +354,7 @@ TEST_F_TIMEOUT(contents, written_and_collapsed, 200)
 	munmap(room, 2 * HUGE_SIZE);
 	close(file);
 	EXPECT_EQ(0, pn_swap_off());
-	EXPECT_EQ(0, pn_write_file(SHMEM_THP, strstr(was, "[never]") ? "never" : "always"));
+	EXPECT_EQ(0, ms_restore_choice(SHMEM_THP, was));
 }
 
 static void check_swap(FIXTURE_DATA(contents) *self, struct __test_metadata *_metadata,
@@ -568,9 +524,11 @@ TEST_F_TIMEOUT(contents, private_node, 200)
 	ASSERT_EQ(0, mshare_mbind(self->fd, &args, sizeof(args), 0));
 	ms_write_words(self->w, 16 * MIB, 9);
 	used = pn_used(pn_private_node());
-	EXPECT_EQ((long)(16 * MIB / PAGE), used);
+	/* Some of them may be in the store of a CPU. */
+	EXPECT_LE((long)(16 * MIB / PAGE), used);
+	EXPECT_GE((long)(16 * MIB / PAGE) + 64, used);
 	EXPECT_SEEN(0, 16 * MIB, 9);
-	EXPECT_EQ(used, pn_used(pn_private_node()));
+	EXPECT_GE((long)(16 * MIB / PAGE) + 64, pn_used(pn_private_node()));
 	args.mode = MPOL_BIND;
 	EXPECT_ERROR(EINVAL, mshare_mbind(self->fd, &args, sizeof(args), 0));
 	ASSERT_EQ(0, mshare_unmap(self->fd, 0, 16 * MIB, 0));
@@ -604,12 +562,22 @@ static void on_poison(int sig, siginfo_t *info, void *context)
 TEST_F_TIMEOUT(contents, poison, 200)
 {
 	struct sigaction action = { .sa_sigaction = on_poison, .sa_flags = SA_SIGINFO };
+	int file = memfd_create("ms_poison", MFD_CLOEXEC);
 	struct check check = { self->fd, 5 * PAGE, PAGE };
 	struct pn_child child[3];
+	unsigned long pfn;
+	char *plain;
 	size_t i;
 
-	ASSERT_EQ(0, ms_map_anon(self->fd, 0, MIB, RW));
+	ASSERT_LE(0, file);
+	ASSERT_EQ(0, ftruncate(file, MIB));
+	ASSERT_EQ(0, ms_map_file(self->fd, 0, MIB, RW, file, 0));
 	ms_write_words(self->w, MIB, 1);
+	plain = mmap(NULL, MIB, PROT_READ, MAP_SHARED, file, 0);
+	ASSERT_NE(MAP_FAILED, plain);
+	pfn = pn_frame(plain + check.offset);
+	ASSERT_NE(0, pfn);
+	munmap(plain, MIB);
 	for (i = 0; i < ARRAY_SIZE(child); i++) {
 		ASSERT_EQ(0, pn_spawn(&child[i], poisoned, &check));
 		ASSERT_EQ(0, pn_ready(&child[i], 20));
@@ -628,12 +596,15 @@ TEST_F_TIMEOUT(contents, poison, 200)
 	EXPECT_ERROR(EHWPOISON, mshare_advise(self->fd, 0, MIB, MADV_POPULATE_READ, 0));
 	EXPECT_EQ(0, ms_wrong_words(self->w, check.offset, 1));
 	ASSERT_EQ(0, mshare_unmap(self->fd, 0, MIB, 0));
+	close(file);
+	EXPECT_EQ(0, pn_unpoison(pfn));
 }
 
 /* A cgroup with the memory controller; the process that writes there is in it. */
 FIXTURE(paid)
 {
 	int fd;
+	unsigned int flags;
 	char owner[60], member[60];
 	int sock[2];
 };
@@ -724,19 +695,25 @@ static int owns(struct pn_child *child, void *arg)
 
 	if (enter(self->owner))
 		return 1;
-	fd = ms_region(8 * GRANULE, 0);
+	fd = ms_region(8 * GRANULE, self->flags);
 	if (fd < 0 || ms_map_anon(fd, 0, PAID, RW) || ms_send_fd(self->sock[1], fd))
 		return 2;
 	pn_hold(child);
 	return 0;
 }
 
-static int start_owner(FIXTURE_DATA(paid) *self, struct pn_child *owner)
+static int start_as(FIXTURE_DATA(paid) *self, struct pn_child *owner,
+		    int (*as)(struct pn_child *child, void *arg))
 {
-	if (pn_spawn(owner, owns, self))
+	if (pn_spawn(owner, as, self))
 		return -1;
 	self->fd = ms_receive_fd(self->sock[0]);
 	return self->fd < 0 ? -1 : pn_ready(owner, 20);
+}
+
+static int start_owner(FIXTURE_DATA(paid) *self, struct pn_child *owner)
+{
+	return start_as(self, owner, owns);
 }
 
 static int uses(struct pn_child *child, void *arg)
@@ -773,7 +750,9 @@ TEST_F_TIMEOUT(paid, by_the_owner, 200)
 	EXPECT_GT((long)(4 * MIB), charged(self->member));
 	EXPECT_EQ((long)(PAID / 1024), ms_fdinfo(self->fd, "rss-shmem"));
 	EXPECT_LE((long)(PAID / 512 / 1024 + 8 * 4), ms_fdinfo(self->fd, "tables"));
-	EXPECT_LT(score, pn_read_long(path));
+	/* The score is a part of a thousand of what the machine has. */
+	if (pn_meminfo(-1, "MemTotal") + pn_meminfo(-1, "SwapTotal") < 16 * (long)MIB)
+		EXPECT_LT(score, pn_read_long(path));
 	EXPECT_EQ(0, pn_reap(&member, 20));
 	EXPECT_EQ(0, wait_stat(self->owner, "shmem", PAID, PAID));
 	EXPECT_EQ(0, pn_reap(&owner, 20));
@@ -848,14 +827,51 @@ static int fills(struct pn_child *child, void *arg)
 	return ms_wrong_words(w, PAID, 6) ? 3 : 0;
 }
 
+/* By system calls that write a little each: the kernel touches it */
+static int receives(struct pn_child *child, void *arg)
+{
+	FIXTURE_DATA(paid) *self = arg;
+	uint64_t words[2 * PAGE / 8];
+	size_t i;
+	int file;
+	char *w;
+
+	if (enter(self->member))
+		return 1;
+	file = memfd_create("ms_received", MFD_CLOEXEC);
+	w = ms_attach(self->fd, 0);
+	if (!w || file < 0)
+		return 2;
+	for (i = 0; i < PAID; i += sizeof(words)) {
+		ms_write_words(words, sizeof(words), 6 + i / 8);
+		if (pwrite(file, words, sizeof(words), 0) != sizeof(words) ||
+		    pread(file, w + i, sizeof(words), 0) != sizeof(words))
+			return 4;
+	}
+	return ms_wrong_words(w, PAID, 6) ? 3 : 0;
+}
+
+/* And by advice to the region, from somebody who is not the owner */
+static int populates_parts(struct pn_child *child, void *arg)
+{
+	FIXTURE_DATA(paid) *self = arg;
+	size_t i;
+
+	if (enter(self->member))
+		return 1;
+	for (i = 0; i < PAID; i += 64 * KIB)
+		if (mshare_advise(self->fd, i, 64 * KIB, MADV_POPULATE_WRITE, 0))
+			return 2;
+	return 0;
+}
+
 /* More than the owner is to have: it is swapped, and members get on. */
-TEST_F_TIMEOUT(paid, high, 200)
+static void check_high(FIXTURE_DATA(paid) *self, struct __test_metadata *_metadata,
+		       int (*fills)(struct pn_child *child, void *arg))
 {
 	struct pn_child owner;
 	char path[100];
 
-	if (access("/sys/block/zram0", F_OK))
-		SKIP(return, "no zram to swap to");
 	ASSERT_EQ(0, pn_swap_on(128 * MIB));
 	snprintf(path, sizeof(path), "%s/memory.high", self->owner);
 	ASSERT_EQ(0, pn_write_file(path, "8388608"));
@@ -865,9 +881,55 @@ TEST_F_TIMEOUT(paid, high, 200)
 	EXPECT_LT((long)(4 * MIB), pn_read_long(path));
 	snprintf(path, sizeof(path), "%s/memory.peak", self->owner);
 	EXPECT_GT((long)(16 * MIB), pn_read_long(path));
-	EXPECT_EQ(0, stat_of(self->member, "shmem"));
+	EXPECT_GT((long)MIB, stat_of(self->member, "shmem"));
 	EXPECT_EQ(0, pn_reap(&owner, 20));
 	EXPECT_EQ(0, pn_swap_off());
+	close(self->fd);
+}
+
+TEST_F_TIMEOUT(paid, high, 200)
+{
+	if (access("/sys/block/zram0", F_OK))
+		SKIP(return, "no zram to swap to");
+	check_high(self, _metadata, fills);
+}
+
+TEST_F_TIMEOUT(paid, high_by_the_kernel, 200)
+{
+	if (access("/sys/block/zram0", F_OK))
+		SKIP(return, "no zram to swap to");
+	check_high(self, _metadata, receives);
+}
+
+TEST_F_TIMEOUT(paid, high_by_advice, 200)
+{
+	if (access("/sys/block/zram0", F_OK))
+		SKIP(return, "no zram to swap to");
+	self->flags = MSHARE_SHARED_CONTROL;
+	check_high(self, _metadata, populates_parts);
+}
+
+static int is_not_killed(struct pn_child *child, void *arg)
+{
+	if (pn_write_file("/proc/self/oom_score_adj", "-1000"))
+		return 10;
+	return owns(child, arg);
+}
+
+/* Nobody can be killed for what members want: they get a signal, and others go on. */
+TEST_F_TIMEOUT(paid, nobody_to_kill, 200)
+{
+	long kills = pn_vmstat("oom_kill");
+	struct pn_child owner;
+	char path[100];
+
+	snprintf(path, sizeof(path), "%s/memory.max", self->owner);
+	ASSERT_EQ(0, pn_write_file(path, "16777216"));
+	ASSERT_EQ(0, start_as(self, &owner, is_not_killed));
+	EXPECT_EQ(0, pn_run(too_much, self, 60));
+	EXPECT_EQ(kills, pn_vmstat("oom_kill"));
+	EXPECT_EQ(owner.pid, ms_fdinfo(self->fd, "owner"));
+	EXPECT_EQ(0, pn_reap(&owner, 20));
 	close(self->fd);
 }
 
@@ -931,8 +993,7 @@ TEST_F_TIMEOUT(paid, no_room, 200)
 	snprintf(path, sizeof(path), "%s/memory.max", self->owner);
 	ASSERT_EQ(0, pn_write_file(path, "16777216"));
 	EXPECT_EQ(0, pn_run(populates, self, 60));
-	EXPECT_EQ(0, pn_write_file(SHMEM_THP,
-				   strstr(was, "[never]") ? "never" : "always"));
+	EXPECT_EQ(0, ms_restore_choice(SHMEM_THP, was));
 }
 
 /* Cgroups that are removed and not gone, as something is charged to them */
@@ -990,7 +1051,8 @@ static int owns_file(struct pn_child *child, void *arg)
 TEST_F_TIMEOUT(paid, removed_cgroup, 200)
 {
 	struct pn_child owner;
-	int memfd, lives, tries;
+	int memfd, lives;
+	double deadline;
 	long before;
 	char *w;
 
@@ -1012,7 +1074,8 @@ TEST_F_TIMEOUT(paid, removed_cgroup, 200)
 		} else {
 			EXPECT_EQ(0, pn_reap(&owner, 20));
 			/* A worker takes it apart. */
-			for (tries = 0; tries < 500 && ms_fdinfo(self->fd, "rss-shmem"); tries++)
+			deadline = pn_now() + pn_slow(10);
+			while (pn_now() < deadline && ms_fdinfo(self->fd, "rss-shmem"))
 				poll(NULL, 0, 20);
 			EXPECT_EQ(MS_SIGNAL(SIGBUS, BUS_ADRERR), ms_signal(w, 'r'));
 		}
@@ -1037,32 +1100,50 @@ TEST_F_TIMEOUT(paid, removed_cgroup, 200)
 	}
 }
 
-#define MANY		100
+#define MANY		200
+
+/* Attaches, uses all of it, and says what that has cost it in page tables. */
+static int costs_little(struct pn_child *child, void *arg)
+{
+	struct check *check = arg;
+	long tables = ms_status("VmPTE");
+	char *w = ms_attach(check->fd, 0);
+
+	if (!w || ms_wrong_words(w, check->size, check->seed))
+		return 1;
+	/* A table of its own to hang those of the region into, and what is on the way */
+	if (ms_status("VmPTE") > tables + 8)
+		return 2;
+	pn_hold(child);
+	return 0;
+}
 
 /* Page tables: one copy, and 4 KiB for each member and 512 GiB */
 TEST_F_TIMEOUT(contents, many, 200)
 {
 	static struct pn_child child[MANY];
 	struct check check = { self->fd, 0, 16 * MIB, 1 };
-	long tables, per;
+	double deadline;
+	long tables;
 	int i;
 
 	ASSERT_EQ(0, ms_map_anon(self->fd, 0, 16 * MIB, RW));
 	ASSERT_EQ(0, mshare_advise(self->fd, 0, 16 * MIB, MADV_NOHUGEPAGE, 0));
 	ms_write_words(self->w, 16 * MIB, 1);
 	tables = pn_meminfo(-1, "PageTables");
-	for (i = 0; i < MANY; i++) {
-		if (pn_spawn(&child[i], touches, &check))
-			break;
-	}
-	while (i--)
+	for (i = 0; i < MANY; i++)
+		ASSERT_EQ(0, pn_spawn(&child[i], costs_little, &check));
+	for (i = 0; i < MANY; i++)
+		EXPECT_EQ(0, pn_ready(&child[i], 60));
+	EXPECT_EQ(MANY + 1, ms_fdinfo(self->fd, "members"));
+	/* Four granules and eight tables of pages, and what leads there */
+	EXPECT_GE(4 * (4 + 8 + 3), ms_fdinfo(self->fd, "tables"));
+	for (i = 0; i < MANY; i++)
 		EXPECT_EQ(0, pn_reap(&child[i], 60));
 	EXPECT_EQ(0, ms_wrong_words(self->w, 16 * MIB, 1));
-	per = ms_fdinfo(self->fd, "tables");
-	/* Four granules and eight tables of pages, and what leads there */
-	EXPECT_GE(4 * (4 + 8 + 3), per);
 	/* Those of the processes themselves are freed after a while. */
-	for (i = 0; i < 100 && pn_meminfo(-1, "PageTables") > tables + 200; i++)
+	deadline = pn_now() + pn_slow(5);
+	while (pn_meminfo(-1, "PageTables") > tables + 200 && pn_now() < deadline)
 		poll(NULL, 0, 50);
 	EXPECT_GE(tables + 200, pn_meminfo(-1, "PageTables"));
 }

@@ -435,7 +435,23 @@ static bool runs(struct pn_child *child)
 	return !waitid(P_PID, child->pid, &info, WEXITED | WNOHANG | WNOWAIT) && !info.si_pid;
 }
 
-/* Is it asleep, so that what it was told to do has come as far as it can? */
+/* Is it asleep in this system call, so that it has come as far as it can? */
+static int wait_in_call(struct pn_child *child, long nr)
+{
+	double deadline = pn_now() + pn_slow(LATE);
+	char path[40], line[200];
+
+	snprintf(path, sizeof(path), "/proc/%d/syscall", child->pid);
+	do {
+		if (!pn_read_line(path, line, sizeof(line)) && line[0] >= '0' &&
+		    line[0] <= '9' && atol(line) == nr)
+			return 0;
+		poll(NULL, 0, 2);
+	} while (pn_now() < deadline);
+	return -1;
+}
+
+/* Is it asleep, wherever? */
 static int wait_asleep(struct pn_child *child)
 {
 	double deadline = pn_now() + pn_slow(LATE);
@@ -604,7 +620,7 @@ TEST_F_TIMEOUT(fuse, unmap, 200)
 		ASSERT_EQ(0, pn_spawn(&two, unmaps, &try));
 		if (variant->fail) {
 			/* It has to wait for the fault; then it need not live on. */
-			ASSERT_EQ(0, wait_asleep(&two));
+			ASSERT_EQ(0, wait_in_call(&two, __NR_mshare_unmap));
 			EXPECT_TRUE(runs(&two));
 			kill(two.pid, SIGKILL);
 			EXPECT_EQ(SIGKILL, pn_reap(&two, LATE));
@@ -653,9 +669,9 @@ TEST_F_TIMEOUT(fuse, queued, 200)
 	ASSERT_EQ(0, wait_held(self, 1));
 	ASSERT_EQ(0, pn_spawn(&two, unmaps, &other));
 	if (variant->fail) {
-		ASSERT_EQ(0, wait_asleep(&two));
+		ASSERT_EQ(0, wait_in_call(&two, __NR_mshare_unmap));
 		ASSERT_EQ(0, pn_spawn(&three, reads_mem, &try));
-		ASSERT_EQ(0, wait_asleep(&three));
+		ASSERT_EQ(0, wait_in_call(&three, SYS_pread64));
 		EXPECT_TRUE(runs(&three));
 		kill(three.pid, SIGKILL);
 		EXPECT_EQ(SIGKILL, pn_reap(&three, LATE));
@@ -775,7 +791,7 @@ static void check_meanwhile(FIXTURE_DATA(fuse) *self, struct __test_metadata *_m
 			hold(self, false);
 			continue;
 		}
-		ASSERT_EQ(0, pn_ready(&child, 2)) TH_LOG("page %d, way %c", try.page, *way);
+		ASSERT_EQ(0, pn_ready(&child, LATE)) TH_LOG("page %d, way %c", try.page, *way);
 		EXPECT_EQ(1, self->board->held);
 		hold(self, false);
 		EXPECT_EQ(0, pn_reap(&child, LATE)) TH_LOG("page %d, way %c", try.page, *way);
@@ -818,7 +834,7 @@ TEST_F_TIMEOUT(fuse, member, 200)
 		/* Somebody may wait to change the region */
 		ASSERT_EQ(0, pn_spawn(&two, unmaps, &other));
 		if (variant->fail)
-			ASSERT_EQ(0, wait_asleep(&two));
+			ASSERT_EQ(0, wait_in_call(&two, __NR_mshare_unmap));
 		hold(self, false);
 		EXPECT_EQ(0, pn_reap(&one, LATE)) TH_LOG("way %c", *way);
 		EXPECT_EQ(0, pn_reap(&two, LATE)) TH_LOG("way %c", *way);

@@ -117,6 +117,17 @@ long ms_smaps(void *addr, const char *field)
 	return field_of("/proc/self/smaps", begin, field);
 }
 
+int ms_restore_choice(const char *path, const char *was)
+{
+	const char *choice = strchr(was, '[');
+	char text[40];
+
+	if (!choice)
+		return -1;
+	snprintf(text, sizeof(text), "%.*s", (int)strcspn(choice + 1, "]"), choice + 1);
+	return pn_write_file(path, text);
+}
+
 struct try {
 	char *addr, how;
 	int ret;

@@ -52,6 +52,9 @@ long ms_fdinfo(int fd, const char *field);
 long ms_status(const char *field);
 long ms_smaps(void *addr, const char *field);
 
+/* Of a file with choices, "a [b] c" as it was read: choose that again. 0 or -1 */
+int ms_restore_choice(const char *path, const char *was);
+
 /*
  * Try one access: 'r', 'w' or 'x' (call what is there). 0 if it went well, else
  * the si_code; the signal and the address in fault if it is not NULL.

@@ -86,15 +86,28 @@ TEST_F_TIMEOUT(walkers, migrate_pages, 120)
 		EXPECT_EQ(-ENOENT, pn_node_of(self->w + i));
 }
 
+/* Pages of this process that KSM has merged */
+static long merged(void)
+{
+	char text[400], *line;
+
+	if (pn_read_file("/proc/self/ksm_stat", text, sizeof(text)))
+		return -1;
+	line = strstr(text, "ksm_merging_pages ");
+	return line ? atol(strchr(line, ' ')) : -1;
+}
+
 /* Marks of all kinds in the tables of a process: none in the region's */
 TEST_F_TIMEOUT(walkers, marks, 120)
 {
 	char was[20];
 	int ksm = pn_read_line(KSM_RUN, was, sizeof(was));
 	char *p = mmap(NULL, MIB, RW, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-	double deadline;
+	double start;
+	long faults;
 
 	ASSERT_NE(MAP_FAILED, p);
+	madvise(p, MIB, MADV_NOHUGEPAGE);
 	memset(p, 1, MIB);
 	EXPECT_EQ(0, prctl(PR_SET_MEMORY_MERGE, 1, 0, 0, 0));
 	if (!ksm)
@@ -102,10 +115,20 @@ TEST_F_TIMEOUT(walkers, marks, 120)
 	EXPECT_EQ(0, pn_write_file("/proc/self/clear_refs", "4"));
 	if (!pn_read_line(BALANCING, was, sizeof(was)))
 		EXPECT_EQ(0, pn_write_file(BALANCING, "1"));
-	/* A second of work, for those that come now and then */
-	deadline = pn_now() + 1;
-	while (pn_now() < deadline)
+	/* A second of work at least, for those that come now and then */
+	start = pn_now();
+	while (pn_now() < start + 1 ||
+	       (!ksm && merged() < (long)(MIB / PAGE / 2) && pn_now() < start + pn_slow(20)))
 		EXPECT_EQ(0, ms_wrong_words(self->w, USED, SEED));
+	if (!ksm)
+		EXPECT_LE((long)(MIB / PAGE / 2), merged());
+	/* The control: what has a mark, or is merged, faults when it is written to. */
+	faults = ms_minor_faults();
+	memset(p, 2, MIB);
+	EXPECT_LE((long)(MIB / PAGE / 2), ms_minor_faults() - faults);
+	faults = ms_minor_faults();
+	ms_write_words(self->w, USED, SEED);
+	EXPECT_GT(64, ms_minor_faults() - faults);
 	if (!ksm)
 		EXPECT_EQ(0, pn_write_file(KSM_RUN, "2"));
 	EXPECT_EQ(0, prctl(PR_SET_MEMORY_MERGE, 0, 0, 0, 0));

@@ -17,6 +17,7 @@
 #include <sys/resource.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
+#include <linux/fs.h>
 #include <linux/userfaultfd.h>
 
 #include "ms_util.h"
@@ -373,6 +374,67 @@ TEST_F(window, seen)
 	EXPECT_EQ(0, pn_write_file("/proc/self/clear_refs", "4"));
 	EXPECT_WHOLE();
 	EXPECT_NEIGHBOURS();
+}
+
+/* Who scans the pages of a process finds none in a window, and those beside it. */
+TEST_F(window, scanned)
+{
+	struct page_region found[4];
+	struct pm_scan_arg scan = {
+		.size = sizeof(scan), .start = (unsigned long)self->before,
+		.end = (unsigned long)self->after + PAGE,
+		.vec = (unsigned long)found, .vec_len = 4,
+		.category_anyof_mask = PAGE_IS_PRESENT | PAGE_IS_SWAPPED | PAGE_IS_FILE,
+		.return_mask = PAGE_IS_PRESENT,
+	};
+	int pagemap = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
+
+	ASSERT_LE(0, pagemap);
+	ASSERT_EQ(2, ioctl(pagemap, PAGEMAP_SCAN, &scan));
+	EXPECT_EQ((unsigned long)self->before, found[0].start);
+	EXPECT_EQ((unsigned long)self->w, found[0].end);
+	EXPECT_EQ((unsigned long)self->after, found[1].start);
+	EXPECT_EQ((unsigned long)self->after + PAGE, found[1].end);
+	/* What cannot be marked is refused, or left alone. */
+	scan.flags = PM_SCAN_WP_MATCHING | PM_SCAN_CHECK_WPASYNC;
+	EXPECT_ERROR(EPERM, ioctl(pagemap, PAGEMAP_SCAN, &scan));
+	close(pagemap);
+	EXPECT_WHOLE();
+	EXPECT_NEIGHBOURS();
+}
+
+/* The VMA as a request for it describes it, and its flag in smaps */
+TEST_F(window, queried)
+{
+	char name[100] = "", line[300], *flags = NULL;
+	struct procmap_query query = {
+		.size = sizeof(query), .query_addr = (unsigned long)self->w + 3 * PAGE,
+		.vma_name_addr = (unsigned long)name, .vma_name_size = sizeof(name),
+	};
+	const unsigned long rws = PROCMAP_QUERY_VMA_READABLE | PROCMAP_QUERY_VMA_WRITABLE |
+				  PROCMAP_QUERY_VMA_SHARED;
+	int maps = open("/proc/self/maps", O_RDONLY | O_CLOEXEC);
+	FILE *smaps = fopen("/proc/self/smaps", "re");
+	unsigned long start = 0;
+
+	ASSERT_LE(0, maps);
+	ASSERT_NE(NULL, smaps);
+	ASSERT_EQ(0, ioctl(maps, PROCMAP_QUERY, &query));
+	EXPECT_EQ((unsigned long)self->w, query.vma_start);
+	EXPECT_EQ((unsigned long)self->after, query.vma_end);
+	EXPECT_EQ(rws, query.vma_flags & rws);
+	EXPECT_NE(NULL, strstr(name, "mshare")) TH_LOG("%s", name);
+	while (!flags && fgets(line, sizeof(line), smaps)) {
+		/* The line of a VMA begins with its address, others with a capital. */
+		if (line[0] < 'A' || line[0] >= 'a')
+			start = strtoul(line, NULL, 16);
+		else if (start == (unsigned long)self->w && !strncmp(line, "VmFlags:", 8))
+			flags = line;
+	}
+	ASSERT_NE(NULL, flags);
+	EXPECT_NE(NULL, strstr(flags, " mh")) TH_LOG("%s", flags);
+	fclose(smaps);
+	close(maps);
 }
 
 TEST_HARNESS_MAIN

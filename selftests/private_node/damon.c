@@ -235,10 +235,8 @@ TEST_F_TIMEOUT(damon, lru_prio, 200)
 {
 	long pages = LEN / pn_page_size();
 
-	if (!variant->physical) {
-		/* Only physical addresses have this action. */
-		return;
-	}
+	if (!variant->physical)
+		SKIP(return, "only physical addresses have this action");
 	EXPECT_LT(pages / 2, active_after("lru_prio", self->control));
 	if (pn_has_cap(self->priv, "damon")) {
 		EXPECT_LT(pages / 2, active_after("lru_prio", self->priv));

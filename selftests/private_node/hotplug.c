@@ -212,6 +212,8 @@ TEST_F(hotplug, ordinary)
 
 	if (control < 0)
 		SKIP(return, "no ordinary node without CPUs");
+	if (pn_meminfo(-1, "HardwareCorrupted"))
+		SKIP(return, "some memory has failed");
 	dir = open_node(control);
 	ASSERT_NE(NULL, dir);
 	while ((state = next_block(dir))) {
@@ -284,7 +286,7 @@ TEST_F_TIMEOUT(hotplug, ordinary_in_use, 300)
 
 	if (control < 0)
 		SKIP(return, "no ordinary node without CPUs");
-	/* A block with such a page would not come back. */
+	/* As in ordinary: a block with such a page does not come back. */
 	if (pn_meminfo(-1, "HardwareCorrupted"))
 		SKIP(return, "some memory has failed");
 	mask = NODE_BIT(control);

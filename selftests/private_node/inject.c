@@ -436,7 +436,7 @@ static int first_sweep(FIXTURE_DATA(inject) *self, const struct step *step,
 static int sweep(FIXTURE_DATA(inject) *self, const struct step *step)
 {
 	/* A sample, on machines where each of so many takes seconds */
-	int every = step->adds && pn_slow(1) > 1 ? 7 : 1;
+	int every = step->adds && pn_is_slow() ? 7 : 1;
 	int nth, err, first, failed = 0, survived = 0, errors[64] = { 0 };
 	struct state before, after = { 0 };
 	bool good = false;

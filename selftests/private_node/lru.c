@@ -224,10 +224,8 @@ TEST_F_TIMEOUT(lru, debug_file, 120)
 	char text[80], *p;
 	int i, n;
 
-	if (*variant->gen == 'n') {
-		/* The file is for the other kind. */
-		return;
-	}
+	if (*variant->gen == 'n')
+		SKIP(return, "the file is for the other kind of lists");
 	if (access(LRU_GEN_DEBUG, F_OK))
 		SKIP(return, "no debugfs file of the multi-gen LRU");
 	ASSERT_EQ(0, pn_swap_on(64 * MIB));

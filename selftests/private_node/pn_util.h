@@ -7,7 +7,8 @@
  *   PN_FORCE_NODE=N     treat node N as the private node and leave
  *			 MPOL_F_PRIVATE out of every call. On a kernel without
  *			 private nodes this shows the tests failing as they must.
- *   KSFT_MACHINE_SLOW   multiply the deadlines
+ *   KSFT_MACHINE_SLOW   how much slower than others the machine is: a number, or
+ *			 anything for 5. Time limits are longer, some rounds fewer.
  */
 #ifndef PN_UTIL_H
 #define PN_UTIL_H
@@ -171,6 +172,7 @@ struct pn_child {
 
 double pn_now(void);
 bool pn_is_slow(void);
+/* A time limit: this many seconds, times five or what KSFT_MACHINE_SLOW says */
 double pn_slow(double seconds);
 /* fn runs in the child; its result is the exit status. */
 int pn_spawn(struct pn_child *child, int (*fn)(struct pn_child *child, void *arg),

@@ -126,7 +126,6 @@ static int touch_as_nobody(struct pn_child *child, void *arg)
 	return 0;
 }
 
-/* Whose right counts: that of who set the policy; all who touch it follow it. */
 /*
  * "The mapping must be shared and writable": one that a seal keeps from writing
  * has no say in where the memory of the others is.
@@ -153,6 +152,7 @@ TEST_F(shared, sealed)
 	close(fd);
 }
 
+/* Whose right counts: that of who set the policy; all who touch it follow it. */
 TEST_F(shared, set_by_one_touched_by_another)
 {
 	int status;
@@ -161,6 +161,84 @@ TEST_F(shared, set_by_one_touched_by_another)
 	status = pn_run(touch_as_nobody, self, 30);
 	EXPECT_EQ(0, status) TH_LOG("exit status %d", WEXITSTATUS(status));
 	EXPECT_PAGES(self->priv, self->mem);
+}
+
+/* What a task copies of the file is its own, and the policy of the file not for it. */
+static int copies(struct pn_child *child, void *arg)
+{
+	FIXTURE_DATA(shared) *self = arg;
+	char *cow = mmap(NULL, LEN, PROT_READ | PROT_WRITE, MAP_PRIVATE, self->fd, 0);
+
+	if (setgid(65534) || setuid(65534) || cow == MAP_FAILED)
+		return 1;
+	/* Of pages that are there, and of holes */
+	if ((long)pn_touch(cow, LEN, pn_page_size(), NULL) != LEN)
+		return 2;
+	return pn_on_node(cow, LEN, self->priv) ? 3 : 0;
+}
+
+TEST_F(shared, private_copies)
+{
+	ASSERT_EQ(0, pn_mbind(self->mem, LEN, MPOL_BIND | pn_flag(), &self->privs, 0));
+	ASSERT_EQ(LEN / 2, (long)pn_touch(self->mem, LEN / 2, pn_page_size(), NULL));
+	EXPECT_EQ(0, pn_run(copies, self, 30));
+	EXPECT_EQ(32, pn_on_node(self->mem, LEN / 2, self->priv));
+}
+
+/* Who may not write to the file does not take its policy away, either. */
+TEST_F(shared, kept)
+{
+	unsigned long control = NODE_BIT(self->control), mask;
+	char *cow = mmap(NULL, LEN, PROT_READ | PROT_WRITE, MAP_PRIVATE, self->fd, 0), *ro;
+	char path[40];
+	int fd, mode;
+
+	if (pn_forced())
+		SKIP(return, "nothing to refuse");
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", self->fd);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	ASSERT_LE(0, fd);
+	ro = mmap(NULL, LEN, PROT_READ, MAP_SHARED, fd, 0);
+	ASSERT_NE(MAP_FAILED, cow);
+	ASSERT_NE(MAP_FAILED, ro);
+	/* The control: an ordinary policy is anybody's to change. */
+	ASSERT_EQ(0, pn_mbind(self->mem, LEN, MPOL_BIND, &control, 0));
+	EXPECT_EQ(0, pn_mbind(ro, LEN, MPOL_PREFERRED, &control, 0));
+	EXPECT_EQ(0, pn_mbind(ro, LEN, MPOL_DEFAULT, NULL, 0));
+	ASSERT_EQ(0, pn_mbind(self->mem, LEN, MPOL_BIND | MPOL_F_PRIVATE, &self->privs, 0));
+	EXPECT_EQ(-1, pn_mbind(ro, LEN, MPOL_LOCAL, NULL, 0));
+	EXPECT_EQ(EPERM, errno);
+	EXPECT_EQ(-1, pn_mbind(ro + LEN / 2, LEN / 2, MPOL_BIND, &control, 0));
+	EXPECT_EQ(EPERM, errno);
+	EXPECT_EQ(-1, pn_mbind(cow, LEN, MPOL_LOCAL, NULL, 0));
+	EXPECT_EQ(EPERM, errno);
+	ASSERT_EQ(0, pn_get_mempolicy(&mode, &mask, self->mem + LEN / 2, MPOL_F_ADDR));
+	EXPECT_EQ(MPOL_BIND | MPOL_F_PRIVATE, mode);
+	EXPECT_EQ(self->privs, mask);
+	/* Who may write can. */
+	EXPECT_EQ(0, pn_mbind(self->mem, LEN / 2, MPOL_DEFAULT, NULL, 0));
+	EXPECT_EQ(0, pn_mbind(ro, LEN / 2, MPOL_BIND, &control, 0));
+	munmap(cow, LEN);
+	munmap(ro, LEN);
+	close(fd);
+}
+
+static int homes_without_right(struct pn_child *child, void *arg)
+{
+	FIXTURE_DATA(shared) *self = arg;
+
+	if (pn_drop_cap(23 /* CAP_SYS_NICE */))
+		return 1;
+	return pn_set_home_node(self->mem, LEN, self->control) == -1 ? errno : 0;
+}
+
+/* A policy that was inherited is not set once more without the right to it. */
+TEST_F(shared, home_node)
+{
+	ASSERT_EQ(0, pn_mbind(self->mem, LEN, MPOL_BIND | pn_flag(), &self->privs, 0));
+	EXPECT_EQ(0, pn_set_home_node(self->mem, LEN, self->control));
+	if (!pn_forced())
+		EXPECT_EQ(EPERM, WEXITSTATUS(pn_run(homes_without_right, self, 30)));
 }
 
 /* Memory that is written with write(2) belongs to the file as well. */

@@ -668,7 +668,7 @@ static void op_file(struct region *r)
 	/* What is on swap comes back to where its policy says, or not at all. */
 	if (got < 0 && !(errno == ENOSPC && (want & st_privs)))
 		st_fail("pread: %s", strerror(errno));
-	for (k = 0; k < got / PAGE; k++)
+	for (k = 0; got > 0 && k < got / PAGE; k++)
 		for (w = 0; w < WORDS; w++) {
 			const struct page *page = &r->page[i + k];
 			uint64_t value;
