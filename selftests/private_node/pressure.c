@@ -207,24 +207,32 @@ FIXTURE_TEARDOWN(pressure)
 
 TEST_F_TIMEOUT(pressure, no_spill, 300)
 {
-	long before = pn_used(self->control);
+	int cpu, cpus = self->cpus < 16 ? self->cpus : 16, tries = 0;
 	struct pn_child child[16];
-	int cpu, cpus = self->cpus < 16 ? self->cpus : 16;
 	struct job job[16];
+	long before, more;
 
-	for (cpu = 0; cpu < cpus; cpu++) {
-		job[cpu] = (struct job){ variant->work, variant->size / cpus, cpu, self->priv };
-		ASSERT_EQ(0, pn_spawn(&child[cpu], run_job, &job[cpu]));
-	}
-	for (cpu = 0; cpu < cpus; cpu++) {
-		EXPECT_EQ(0, pn_ready(&child[cpu], 60));
-	}
+	do {
+		/* What the caches gave back since the last time may have been enough. */
+		if (tries)
+			ASSERT_EQ(0, squeeze_again());
+		before = pn_used(self->control);
+		for (cpu = 0; cpu < cpus; cpu++) {
+			job[cpu] = (struct job){ variant->work, variant->size / cpus, cpu,
+						 self->priv };
+			ASSERT_EQ(0, pn_spawn(&child[cpu], run_job, &job[cpu]));
+		}
+		for (cpu = 0; cpu < cpus; cpu++) {
+			EXPECT_EQ(0, pn_ready(&child[cpu], 60));
+		}
+		more = pn_used(self->control) - before;
+		EXPECT_EQ(0, pn_wait_empty(self->priv));
+		for (cpu = 0; cpu < cpus; cpu++) {
+			EXPECT_EQ(0, pn_reap(&child[cpu], 60));
+		}
+	} while (more < variant->least && ++tries < 3);
 	/* The control */
-	EXPECT_LE(variant->least, pn_used(self->control) - before);
-	EXPECT_EQ(0, pn_wait_empty(self->priv));
-	for (cpu = 0; cpu < cpus; cpu++) {
-		EXPECT_EQ(0, pn_reap(&child[cpu], 60));
-	}
+	EXPECT_LE(variant->least, more);
 }
 
 FIXTURE(exhausted)
