@@ -24,6 +24,8 @@
 #include "pn_util.h"
 #include "kselftest_harness.h"
 
+#define HUGE_SIZE	(2 * MIB)
+
 static const char *attribute(const char *name)
 {
 	static char text[100];
@@ -142,7 +144,9 @@ TEST_F_TIMEOUT(dax, there_and_back, 3000)
 {
 	int round, rounds = getenv("PN_ROUNDS") ? atoi(getenv("PN_ROUNDS")) : 2;
 	unsigned long before = pn_node_mask("has_memory"), mask = NODE_BIT(self->nid);
+	struct pn_zones zones;
 	char *p, *q;
+	size_t len;
 
 	for (round = 0; round < rounds; round++) {
 		ASSERT_EQ(0, to_devdax());
@@ -175,6 +179,15 @@ TEST_F_TIMEOUT(dax, there_and_back, 3000)
 		EXPECT_EQ(self->nid, pn_node_of(q));
 		munmap(p, 32 * MIB);
 		munmap(q, MIB);
+
+		/* All of it but what is not free in such pieces */
+		ASSERT_EQ(0, pn_zones(self->nid, &zones));
+		len = zones.free * pn_page_size() & ~(HUGE_SIZE - 1);
+		p = pn_map_bound(len, MPOL_BIND | MPOL_F_PRIVATE, mask);
+		ASSERT_NE(NULL, p);
+		madvise(p, len, MADV_HUGEPAGE);
+		EXPECT_LE(len - len / 16, pn_touch(p, len, HUGE_SIZE, NULL));
+		munmap(p, len);
 		pn_settle();
 		EXPECT_EQ(0, pn_wait_empty(self->nid));
 
@@ -184,6 +197,9 @@ TEST_F_TIMEOUT(dax, there_and_back, 3000)
 		EXPECT_STREQ("dax/kmem", node_attribute(self->nid, "owner"));
 		ASSERT_EQ(0, to_devdax());
 		EXPECT_STREQ("(none)", node_attribute(self->nid, "owner"));
+		/* Nothing is left of the region when it is made anew. */
+		ASSERT_EQ(0, pn_dax_destroy());
+		ASSERT_EQ(self->nid, pn_dax_create(""));
 	}
 }
 

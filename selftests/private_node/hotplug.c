@@ -132,7 +132,7 @@ static long fill_some(unsigned long privs, int nid)
 }
 
 /* Rows 111, 112: one block, in each way to bring it back */
-TEST_F(hotplug, one_block)
+TEST_F_TIMEOUT(hotplug, one_block, 200)
 {
 	static const char * const ways[] = { "online", "online_kernel", "online_movable" };
 	const char *block = self->block[self->nr - 1];
@@ -151,7 +151,7 @@ TEST_F(hotplug, one_block)
  * Rows 1, 115, 116: all blocks. The node has no memory then, neither private
  * nor public; what comes back is private from its first page.
  */
-TEST_F(hotplug, all_blocks)
+TEST_F_TIMEOUT(hotplug, all_blocks, 200)
 {
 	char *p = pn_map(MIB);
 	int i, round;
@@ -179,7 +179,7 @@ TEST_F(hotplug, all_blocks)
 }
 
 /* Row 113: a block in use stays, at once, and so does what is on it. */
-TEST_F(hotplug, in_use)
+TEST_F_TIMEOUT(hotplug, in_use, 200)
 {
 	size_t len = (pn_meminfo(self->priv, "MemFree") / 2) << 10, i;
 	char *p = pn_map_bound(len, MPOL_BIND | pn_flag(), self->privs);
@@ -204,7 +204,7 @@ TEST_F(hotplug, in_use)
 }
 
 /* The control: an ordinary node whose blocks come back is public. */
-TEST_F(hotplug, ordinary)
+TEST_F_TIMEOUT(hotplug, ordinary, 200)
 {
 	int control = pn_control_node(), nr = 0;
 	char *state;

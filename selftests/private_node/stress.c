@@ -477,7 +477,7 @@ static int finish(uint64_t seed)
 {
 	char path[64], text[4096];
 	double end;
-	int i, bad = 0;
+	int i, tries, bad = 0;
 
 	st->stop = 1;
 	end = pn_now() + pn_slow(30);
@@ -493,6 +493,11 @@ static int finish(uint64_t seed)
 		snprintf(path, sizeof(path), "/proc/%d/stack", st->slot[i].pid);
 		if (!pn_read_file(path, text, sizeof(text)))
 			fprintf(stderr, "%s", text);
+		/* Or, if it runs, what all CPUs do: in the kernel log, for a while */
+		for (tries = 0; tries < 3; tries++) {
+			pn_write_file("/proc/sysrq-trigger", "l");
+			poll(NULL, 0, 300);
+		}
 		kill(st->slot[i].pid, SIGKILL);
 		bad = 1;
 	}

@@ -211,6 +211,7 @@ static void hotplug(void)
 		return;
 	path = found.gl_pathv[pn_rand(found.gl_pathc)];
 	name = strrchr(path, '/') + 1;
+	st_op("%s of node %d is to go offline", name, nid);
 	err = put("offline", MEMORY "/%s/state", name);
 	st_op("%s of node %d offline: %s", name, nid, err ? strerror(err) : "ok");
 	if (!err) {
