@@ -267,8 +267,8 @@ def prepare(kernel):
 
 
 def build(kernel):
-    """Build KERNEL (test, debug or base) as far as needed; returns the path
-    of its bzImage."""
+    """Build KERNEL (test, debug, base or extra) as far as needed; returns the
+    path of its bzImage."""
     with _lock(kernel):
         prepare(kernel)
         obj = f"{B}/kernel/{kernel}"

@@ -22,6 +22,7 @@
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/uio.h>
 #include <sys/wait.h>
 #include <linux/fs.h>
 
@@ -250,7 +251,8 @@ TEST_F(abi, size)
 {
 	const off_t bad[] = { 0, 1, PAGE - 1, PAGE + 1, GRANULE + 1, LONG_MAX,
 			      LONG_MAX & ~(PAGE - 1), 1UL << 47, -1, -PAGE };
-	const off_t good[] = { PAGE, GRANULE, GRANULE - PAGE, 513 * GRANULE };
+	/* The last one takes 32 MiB of page tables. */
+	const off_t good[] = { PAGE, GRANULE, GRANULE - PAGE, 513 * GRANULE, 8192 * GRANULE };
 	size_t i;
 	int fd;
 
@@ -839,26 +841,60 @@ static long needs_memory(int call, int fd, int bare, unsigned long *mask)
 	return ftruncate(bare, 4 * GRANULE);
 }
 
+/* A descriptor for fail-nth with all set up for it, or -1 if there is none */
+static int begin_failing(void)
+{
+	size_t i;
+
+	if (access(FAIL_NTH, W_OK) || access(FAIL_SLAB, X_OK) || access(FAIL_PAGES, X_OK))
+		return -1;
+	for (i = 0; i < ARRAY_SIZE(fail_knobs); i++)
+		if (pn_write_file(fail_knobs[i].path, fail_knobs[i].value))
+			return -1;
+	return open(FAIL_NTH, O_RDWR | O_CLOEXEC);
+}
+
+static int end_failing(int nth)
+{
+	int ret = close(nth);
+	size_t i;
+
+	for (i = 0; i < ARRAY_SIZE(fail_knobs); i++)
+		ret |= pn_write_file(fail_knobs[i].path, fail_knobs[i].before);
+	return ret;
+}
+
+/* The n-th allocation from now on fails. 0 or -1 */
+static int fail(int nth, int n)
+{
+	char text[12];
+
+	return pwrite(nth, text, snprintf(text, sizeof(text), "%d", n), 0) > 0 ? 0 : -1;
+}
+
+/* No more; returns how many were left until then, or -1 */
+static int fail_no_more(int nth)
+{
+	char text[12] = "";
+
+	if (pread(nth, text, sizeof(text) - 1, 0) <= 0 || pwrite(nth, "0", 1, 0) != 1)
+		return -1;
+	return atoi(text);
+}
+
 /* Each piece of memory that a call asks for is not there, one at a time. */
 TEST_F_TIMEOUT(abi, no_memory, 100)
 {
 	unsigned long mask = NODE_BIT(pn_cpu_node());
-	int nth, call, n, failed, left, inodes;
-	char text[12] = "";
-	size_t i;
+	int nth = begin_failing(), call, n, failed, left, inodes;
 	long ret;
 
-	if (access(FAIL_NTH, W_OK) || access(FAIL_SLAB, X_OK) || access(FAIL_PAGES, X_OK))
+	if (nth < 0)
 		SKIP(return, "no fault injection");
-	for (i = 0; i < ARRAY_SIZE(fail_knobs); i++)
-		ASSERT_EQ(0, pn_write_file(fail_knobs[i].path, fail_knobs[i].value));
-	nth = open(FAIL_NTH, O_RDWR | O_CLOEXEC);
-	ASSERT_LE(0, nth);
 	for (call = 0; call < CALLS; call++) {
 		for (n = 1, failed = left = inodes = 0; n < 500 && !left; n++) {
 			EXPECT_EQ(0, ms_map_anon(self->fd, 0, 3 * PAGE, RW));
-			snprintf(text, sizeof(text), "%d", n);
-			ASSERT_LT(0, pwrite(nth, text, strlen(text), 0));
+			ASSERT_EQ(0, fail(nth, n));
 			errno = 0;
 			ret = needs_memory(call, self->fd, self->bare, &mask);
 			if (ret == -1) {
@@ -870,13 +906,11 @@ TEST_F_TIMEOUT(abi, no_memory, 100)
 				failed++;
 			}
 			/* More than 0: the call has not asked so many times. */
-			memset(text, 0, sizeof(text));
-			EXPECT_LT(0, pread(nth, text, sizeof(text) - 1, 0));
-			left = atoi(text);
+			left = fail_no_more(nth);
+			EXPECT_LE(0, left);
 			/* Once is all; what failed was something that it can do without. */
 			if (call == SIZE_OF && !ret && !left)
 				left = 1;
-			EXPECT_EQ(1, pwrite(nth, "0", 1, 0));
 			if (call == CREATE && ret >= 0)
 				close(ret);
 			if (call == ATTACH && ret != -1)
@@ -887,12 +921,70 @@ TEST_F_TIMEOUT(abi, no_memory, 100)
 		EXPECT_EQ(call == MAP, inodes > 0);
 		EXPECT_LT(0, left);
 	}
-	for (i = 0; i < ARRAY_SIZE(fail_knobs); i++)
-		EXPECT_EQ(0, pn_write_file(fail_knobs[i].path, fail_knobs[i].before));
+	EXPECT_EQ(0, end_failing(nth));
 	EXPECT_EQ((long)(4 * GRANULE), ms_fdinfo(self->bare, "size"));
 	EXPECT_EQ(0, ms_fdinfo(self->fd, "windows"));
 	EXPECT_EQ(0, ms_fdinfo(self->fd, "members"));
-	close(nth);
+}
+
+enum { TOUCH, COPY, PIN, USES };
+
+/* One of the ways to use memory that is not there yet: 0, or the signal or error */
+static int uses_new_memory(int how, char *w, int zero)
+{
+	char bytes[8] = { 1 };
+	struct iovec mine = { bytes, 8 }, there = { w, 8 };
+
+	switch (how) {
+	case TOUCH:
+		return ms_signal(w, 'w');
+	case COPY:
+		return read(zero, w, 8) == 8 ? 0 : errno;
+	}
+	return process_vm_writev(getpid(), &mine, 1, &there, 1, 0) == 8 ? 0 : errno;
+}
+
+/*
+ * Nor is a piece of memory that a fault asks for: a page, or a page table. Who has
+ * touched it does so again, and does not see it; a system call fails. Then it is as
+ * if nothing had been.
+ */
+TEST_F_TIMEOUT(abi, fault_no_memory, 100)
+{
+	int nth = begin_failing(), zero = open("/dev/zero", O_RDONLY | O_CLOEXEC);
+	int how, n, failed, left, error;
+	char *w = ms_attach(self->fd, 0);
+
+	if (nth < 0)
+		SKIP(return, "no fault injection");
+	ASSERT_NE(NULL, w);
+	for (how = 0; how < USES; how++) {
+		for (n = 1, failed = left = 0; n < 100 && !left; n++) {
+			EXPECT_EQ(0, ms_map_anon(self->fd, 0, 3 * PAGE, RW));
+			ASSERT_EQ(0, fail(nth, n));
+			error = uses_new_memory(how, w + PAGE, zero);
+			left = fail_no_more(nth);
+			EXPECT_LE(0, left);
+			if (error) {
+				EXPECT_NE(TOUCH, how) TH_LOG("allocation %d: %x", n, error);
+				EXPECT_EQ(EFAULT, error);
+				failed++;
+			}
+			EXPECT_EQ(0, uses_new_memory(how, w + PAGE, zero));
+			EXPECT_EQ(how == PIN ? 1 : 0, w[PAGE]);
+			/* With its page table */
+			EXPECT_EQ(0, mshare_unmap(self->fd, 0, 3 * PAGE, 0));
+		}
+		pn_note("way %d: %d of %d allocations fail it", how, failed, n - 2);
+		/* At least a page and a table */
+		EXPECT_LE(2, n - 2);
+		if (how != TOUCH)
+			EXPECT_LT(0, failed);
+		EXPECT_LT(0, left);
+	}
+	EXPECT_EQ(0, end_failing(nth));
+	munmap(w, 2 * GRANULE);
+	close(zero);
 }
 
 /* All calls of one who holds the descriptor, and is not the owner: as bits */

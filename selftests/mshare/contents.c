@@ -17,7 +17,6 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
-#include <sys/uio.h>
 #include <sys/wait.h>
 
 #include "ms_util.h"
@@ -28,7 +27,6 @@
 #define KIB		1024UL
 #define HUGE_SIZE	(2 * MIB)
 #define HUGE_PAGES	"/proc/sys/vm/nr_hugepages"
-#define CGROUPS		"/tmp/ms_cgroup"
 #define LARGE_SHMEM	"/sys/kernel/mm/transparent_hugepage/hugepages-64kB/shmem_enabled"
 
 FIXTURE(contents)
@@ -63,7 +61,6 @@ struct check {
 	int fd;
 	size_t offset, size;
 	uint64_t seed;
-	char *expected;
 };
 
 static int checks(struct pn_child *child, void *arg)
@@ -616,11 +613,9 @@ FIXTURE_SETUP(paid)
 	self->fd = -1;
 	if (missing)
 		SKIP(return, "%s", missing);
-	mkdir(CGROUPS, 0755);
-	ASSERT_EQ(0, mount("ms", CGROUPS, "cgroup2", 0, NULL));
-	ASSERT_EQ(0, pn_write_file(CGROUPS "/cgroup.subtree_control", "+memory"));
-	snprintf(self->owner, sizeof(self->owner), CGROUPS "/ms_owner");
-	snprintf(self->member, sizeof(self->member), CGROUPS "/ms_member");
+	ASSERT_EQ(0, ms_mount_cgroups());
+	snprintf(self->owner, sizeof(self->owner), MS_CGROUPS "/ms_owner");
+	snprintf(self->member, sizeof(self->member), MS_CGROUPS "/ms_member");
 	ASSERT_EQ(0, mkdir(self->owner, 0755));
 	ASSERT_EQ(0, mkdir(self->member, 0755));
 	ASSERT_EQ(0, socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, self->sock));
@@ -633,7 +628,7 @@ FIXTURE_TEARDOWN(paid)
 		return;
 	EXPECT_EQ(0, pn_remove_group(self->owner));
 	EXPECT_EQ(0, pn_remove_group(self->member));
-	EXPECT_EQ(0, umount2(CGROUPS, MNT_DETACH));
+	EXPECT_EQ(0, umount2(MS_CGROUPS, MNT_DETACH));
 	close(self->sock[0]);
 	close(self->sock[1]);
 }
@@ -867,7 +862,7 @@ static int populates_parts(struct pn_child *child, void *arg)
 
 /* More than the owner is to have: it is swapped, and members get on. */
 static void check_high(FIXTURE_DATA(paid) *self, struct __test_metadata *_metadata,
-		       int (*fills)(struct pn_child *child, void *arg))
+		       int (*user)(struct pn_child *child, void *arg))
 {
 	struct pn_child owner;
 	char path[100];
@@ -876,7 +871,7 @@ static void check_high(FIXTURE_DATA(paid) *self, struct __test_metadata *_metada
 	snprintf(path, sizeof(path), "%s/memory.high", self->owner);
 	ASSERT_EQ(0, pn_write_file(path, "8388608"));
 	ASSERT_EQ(0, start_owner(self, &owner));
-	EXPECT_EQ(0, pn_run(fills, self, 120));
+	EXPECT_EQ(0, pn_run(user, self, 120));
 	snprintf(path, sizeof(path), "%s/memory.swap.current", self->owner);
 	EXPECT_LT((long)(4 * MIB), pn_read_long(path));
 	snprintf(path, sizeof(path), "%s/memory.peak", self->owner);
@@ -1001,7 +996,7 @@ static long dying(void)
 {
 	char text[400], *line;
 
-	if (pn_read_file(CGROUPS "/cgroup.stat", text, sizeof(text)))
+	if (pn_read_file(MS_CGROUPS "/cgroup.stat", text, sizeof(text)))
 		return -1;
 	line = strstr(text, "nr_dying_descendants ");
 	return line ? atol(strchr(line, ' ')) : -1;
@@ -1038,7 +1033,7 @@ static int owns_file(struct pn_child *child, void *arg)
 		return 3;
 	pn_hold(child);
 	/* Somewhere else, for who is to remove the cgroup meanwhile */
-	if (pn_write_file(CGROUPS "/cgroup.procs", "0"))
+	if (pn_write_file(MS_CGROUPS "/cgroup.procs", "0"))
 		return 4;
 	pn_hold(child);
 	return 0;

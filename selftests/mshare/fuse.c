@@ -35,7 +35,6 @@
 #define RW		(PROT_READ | PROT_WRITE)
 #define FOLDER		"/tmp/ms_fuse"
 #define NAME		"file"
-#define CGROUPS		"/tmp/ms_fuse_cgroup"
 #define FILE_ID		2
 #define PAGES		64
 #define PAGE_MAX	4096
@@ -280,7 +279,7 @@ static int serves(struct pn_child *child, void *arg)
 			return 2;
 		close(file);
 	}
-	if (server->board->greedy && pn_write_file(CGROUPS "/ms/cgroup.procs", "0"))
+	if (server->board->greedy && pn_write_file(MS_GROUP "/cgroup.procs", "0"))
 		return 3;
 	pn_hold(child);
 	if (server->board->greedy) {
@@ -914,20 +913,12 @@ TEST_F_TIMEOUT(fuse, owner_killed, 200)
 TEST_F_TIMEOUT(fuse, owner_out_of_memory, 200)
 {
 	long kills = pn_vmstat("oom_kill");
-	int tries;
 
-	mkdir(CGROUPS, 0755);
-	ASSERT_EQ(0, mount("ms", CGROUPS, "cgroup2", 0, NULL));
-	ASSERT_EQ(0, pn_write_file(CGROUPS "/cgroup.subtree_control", "+memory"));
-	ASSERT_EQ(0, mkdir(CGROUPS "/ms", 0755));
-	ASSERT_EQ(0, pn_write_file(CGROUPS "/ms/memory.max", "33554432"));
+	ASSERT_EQ(0, ms_begin_group("33554432"));
 	self->board->greedy = true;
 	end_of_server(self, _metadata, variant);
 	EXPECT_EQ(1, pn_vmstat("oom_kill") - kills);
-	for (tries = 0; tries < 200 && rmdir(CGROUPS "/ms"); tries++)
-		poll(NULL, 0, 20);
-	EXPECT_GT(200, tries);
-	EXPECT_EQ(0, umount2(CGROUPS, MNT_DETACH));
+	EXPECT_EQ(0, ms_end_group());
 }
 
 static int writes(struct pn_child *child, void *arg)

@@ -50,6 +50,27 @@ static int set_pool(int nr)
 	return -1;
 }
 
+/* So many of them free on a node; 0 or -1 */
+static int set_pool_of(int nid, long nr)
+{
+	char path[120], more[20];
+	int tries;
+
+	snprintf(path, sizeof(path), PN_NODE_DIR "/node%d/hugepages/hugepages-2048kB/nr_hugepages",
+		 nid);
+	snprintf(more, sizeof(more), "%ld", nr);
+	for (tries = 0; tries < 5; tries++) {
+		if (pn_write_file(path, more))
+			return -1;
+		if (pn_read_long(path) >= nr)
+			return 0;
+		pn_write_file("/proc/sys/vm/drop_caches", "3");
+		pn_write_file("/proc/sys/vm/compact_memory", "1");
+	}
+	pn_note("%ld huge pages on node %d, not %ld", pn_read_long(path), nid, nr);
+	return -1;
+}
+
 static int huge_file(size_t size)
 {
 	int file = memfd_create("ms_huge", MFD_CLOEXEC | MFD_HUGETLB | MFD_HUGE_2MB);
@@ -236,6 +257,156 @@ TEST_F_TIMEOUT(charge, by_the_owner, 100)
 	EXPECT_EQ(0, charged(variant, self->member));
 	EXPECT_EQ(0, pn_reap(&member, 20));
 	EXPECT_EQ(0, pn_reap(&owner, 20));
+}
+
+static int uses_until_full(struct pn_child *child, void *arg)
+{
+	FIXTURE_DATA(charge) *self = arg;
+	struct pn_fault fault = { };
+	size_t done;
+	char *w;
+
+	if (enter(self->member))
+		return 1;
+	w = ms_attach(self->fd, 0);
+	if (!w)
+		return 2;
+	done = pn_touch(w, USED * HUGE_SIZE, HUGE_SIZE, &fault);
+	pn_note("signal %d, code %d, after %zu huge pages", fault.sig, fault.code,
+		done / HUGE_SIZE);
+	return done == USED / 2 * HUGE_SIZE && fault.sig == SIGBUS ? 0 : 3;
+}
+
+/* Times that the limit of the group was in the way */
+static long refused(const char *group)
+{
+	char path[100], line[50];
+
+	snprintf(path, sizeof(path), "%s/hugetlb.2MB.events", group);
+	if (pn_read_line(path, line, sizeof(line)) || strncmp(line, "max ", 4))
+		return -1;
+	return atol(line + 4);
+}
+
+/* It is the owner's limit, too. */
+TEST_F_TIMEOUT(charge, limit, 100)
+{
+	struct pn_child owner;
+	char path[100], text[20];
+
+	snprintf(path, sizeof(path), "%s/hugetlb.2MB.max", self->owner);
+	snprintf(text, sizeof(text), "%lu", USED / 2 * HUGE_SIZE);
+	ASSERT_EQ(0, pn_write_file(path, text));
+	ASSERT_EQ(0, pn_spawn(&owner, owns, self));
+	self->fd = ms_receive_fd(self->sock[0]);
+	ASSERT_LE(0, self->fd);
+	ASSERT_EQ(0, pn_ready(&owner, 20));
+	EXPECT_EQ(0, pn_run(uses_until_full, self, 30));
+	EXPECT_LT(0, refused(self->owner));
+	EXPECT_EQ(0, refused(self->member));
+	/* With more, it goes on where it was. */
+	ASSERT_EQ(0, pn_write_file(path, "max"));
+	EXPECT_EQ(3 << 8, pn_run(uses_until_full, self, 30));
+	EXPECT_EQ(0, pn_reap(&owner, 20));
+}
+
+FIXTURE(moved)
+{
+	int fd, file;
+	char *w, *plain;
+	struct written {
+		bool stop;
+		unsigned long rounds, times[USED];
+	} *written;
+};
+
+FIXTURE_SETUP(moved)
+{
+	const char *missing = ms_missing();
+
+	self->fd = -1;
+	if (missing)
+		SKIP(return, "%s", missing);
+	if (pn_read_line(HUGE_PAGES, before, sizeof(before)))
+		SKIP(return, "no hugetlb");
+	if (pn_control_node() < 0)
+		SKIP(return, "no second ordinary node");
+	ASSERT_EQ(0, set_pool_of(pn_cpu_node(), USED + 1));
+	ASSERT_EQ(0, set_pool_of(pn_control_node(), USED + 1));
+	self->file = huge_file(USED * HUGE_SIZE);
+	ASSERT_LE(0, self->file);
+	self->fd = ms_region(GRANULE, 0);
+	ASSERT_LE(0, self->fd);
+	ASSERT_EQ(0, ms_map_file(self->fd, 0, USED * HUGE_SIZE, RW, self->file, 0));
+	self->w = ms_attach(self->fd, 0);
+	ASSERT_NE(NULL, self->w);
+	self->plain = mmap(NULL, USED * HUGE_SIZE, RW, MAP_SHARED, self->file, 0);
+	ASSERT_NE(MAP_FAILED, self->plain);
+	self->written = mmap(NULL, sizeof(*self->written), RW, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	ASSERT_NE(MAP_FAILED, self->written);
+}
+
+FIXTURE_TEARDOWN(moved)
+{
+	if (self->fd < 0)
+		return;
+	munmap(self->written, sizeof(*self->written));
+	munmap(self->plain, USED * HUGE_SIZE);
+	munmap(self->w, GRANULE);
+	close(self->fd);
+	close(self->file);
+	EXPECT_EQ(0, pn_write_file(HUGE_PAGES, before));
+}
+
+/* Adds to the last word of each page, and knows how often. */
+static int adds(struct pn_child *child, void *arg)
+{
+	FIXTURE_DATA(moved) *self = arg;
+	unsigned long i;
+
+	while (!__atomic_load_n(&self->written->stop, __ATOMIC_RELAXED)) {
+		for (i = 0; i < USED; i++) {
+			((volatile unsigned long *)(self->w + (i + 1) * HUGE_SIZE))[-1]++;
+			self->written->times[i]++;
+		}
+		__atomic_fetch_add(&self->written->rounds, 1, __ATOMIC_RELAXED);
+	}
+	return 0;
+}
+
+/* Huge pages move from node to node while a member writes to them. */
+TEST_F_TIMEOUT(moved, under_a_writer, 120)
+{
+	int nodes[2] = { pn_cpu_node(), pn_control_node() }, round;
+	struct mshare_mbind_args args = {
+		.size = USED * HUGE_SIZE, .maxnode = PN_MAXNODE + 1, .mode = MPOL_BIND,
+		.flags = MPOL_MF_MOVE_ALL,
+	};
+	struct pn_child child;
+	unsigned long i, mask, rounds;
+	double deadline;
+
+	args.nodemask = (unsigned long)&mask;
+	for (i = 0; i < USED; i++)
+		self->plain[i * HUGE_SIZE] = 1;
+	ASSERT_EQ(0, pn_spawn(&child, adds, self));
+	for (round = 0; round < 20; round++) {
+		rounds = __atomic_load_n(&self->written->rounds, __ATOMIC_RELAXED);
+		deadline = pn_now() + pn_slow(10);
+		while (__atomic_load_n(&self->written->rounds, __ATOMIC_RELAXED) < rounds + 100 &&
+		       pn_now() < deadline)
+			poll(NULL, 0, 1);
+		mask = NODE_BIT(nodes[round % 2]);
+		EXPECT_EQ(0, mshare_mbind(self->fd, &args, sizeof(args), 0));
+		for (i = 0; i < USED; i++)
+			EXPECT_EQ(nodes[round % 2], pn_node_of(self->plain + i * HUGE_SIZE));
+	}
+	self->written->stop = true;
+	EXPECT_EQ(0, pn_reap(&child, 20));
+	EXPECT_LT(20 * 100, self->written->rounds);
+	for (i = 0; i < USED; i++)
+		EXPECT_EQ(self->written->times[i],
+			  ((unsigned long *)(self->plain + (i + 1) * HUGE_SIZE))[-1]);
 }
 
 FIXTURE(tables)

@@ -7,8 +7,10 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/mount.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 
 #include "ms_util.h"
 
@@ -194,6 +196,28 @@ void ms_write_code(void *addr)
 	static const unsigned char code[] = { 0xb8, 42, 0, 0, 0, 0xc3 };
 
 	memcpy(addr, code, sizeof(code));
+}
+
+int ms_mount_cgroups(void)
+{
+	mkdir(MS_CGROUPS, 0755);
+	if (mount("ms", MS_CGROUPS, "cgroup2", 0, NULL))
+		return -1;
+	return pn_write_file(MS_CGROUPS "/cgroup.subtree_control", "+memory");
+}
+
+int ms_begin_group(const char *max)
+{
+	if (ms_mount_cgroups() || mkdir(MS_GROUP, 0755))
+		return -1;
+	return max ? pn_write_file(MS_GROUP "/memory.max", max) : 0;
+}
+
+int ms_end_group(void)
+{
+	int left = pn_remove_group(MS_GROUP);
+
+	return umount2(MS_CGROUPS, MNT_DETACH) || left ? -1 : 0;
 }
 
 int ms_send_fd(int sock, int fd)

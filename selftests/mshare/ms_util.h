@@ -76,6 +76,14 @@ void ms_write_code(void *addr);
 int ms_send_fd(int sock, int fd);
 int ms_receive_fd(int sock);
 
+/* The cgroups of a test, with the memory controller: mounted. 0 or -1 */
+#define MS_CGROUPS	"/tmp/ms_cgroups"
+int ms_mount_cgroups(void);
+/* They, and one group in them, with this memory.max unless it is NULL; and its end */
+#define MS_GROUP	MS_CGROUPS "/ms"
+int ms_begin_group(const char *max);
+int ms_end_group(void);
+
 /* Let a child go that is in pn_hold(), and do not wait for it. 0 or -1 */
 int ms_let_go(struct pn_child *child);
 

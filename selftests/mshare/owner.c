@@ -25,6 +25,8 @@
 #define PAGE		((size_t)pn_page_size())
 #define RW		(PROT_READ | PROT_WRITE)
 #define LEN		(16 * MIB)
+#define DEVICE		"/dev/zram0"
+#define ZRAM		"/sys/block/zram0/"
 #define BUS_DEAD	MS_SIGNAL(SIGBUS, BUS_ADRERR)
 
 #ifndef PIDFD_THREAD
@@ -162,6 +164,74 @@ TEST_F_TIMEOUT(owner, killed, 120)
 	close(fd);
 	EXPECT_EQ(BUS_DEAD, ms_signal(w, 'r'));
 	munmap(w, GRANULE);
+}
+
+struct direct {
+	char *w;
+	long rounds;
+};
+
+/* Reads from a device into the region, again and again, until that fails. */
+static int reads_directly(struct pn_child *child, void *arg)
+{
+	int device = open(DEVICE, O_RDONLY | O_DIRECT | O_CLOEXEC);
+	struct direct *direct = arg;
+	ssize_t got;
+
+	if (device < 0)
+		return 100;
+	while (1) {
+		got = pread(device, direct->w, LEN, 0);
+		if (got < 0)
+			break;
+		/* Less is what was there when the owner ended. */
+		if (got == (ssize_t)LEN)
+			__atomic_fetch_add(&direct->rounds, 1, __ATOMIC_RELAXED);
+	}
+	return errno == EFAULT ? 0 : errno;
+}
+
+/* Pages that a device writes to when the owner ends: it has them until it is done. */
+TEST_F_TIMEOUT(owner, direct_io, 120)
+{
+	struct direct *direct = mmap(NULL, PAGE, RW, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	struct pn_child child, reader[3];
+	int fd, device, i;
+	double deadline;
+	char *text;
+
+	/* What a test left that was stopped */
+	if (pn_read_long(ZRAM "disksize") > 0)
+		pn_swap_off();
+	device = open(DEVICE, O_RDWR | O_DIRECT | O_CLOEXEC);
+	if (device < 0 || pn_write_file(ZRAM "disksize", "16M"))
+		SKIP(return, "no zram for direct I/O");
+	text = mmap(NULL, LEN, RW, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	ASSERT_NE(MAP_FAILED, text);
+	ms_write_words(text, LEN, 3);
+	ASSERT_EQ((ssize_t)LEN, pwrite(device, text, LEN, 0));
+	munmap(text, LEN);
+
+	direct->w = join(self, &child, owns, &fd);
+	ASSERT_NE(NULL, direct->w);
+	for (i = 0; i < 3; i++)
+		ASSERT_EQ(0, pn_spawn(&reader[i], reads_directly, direct));
+	deadline = pn_now() + pn_slow(20);
+	while (__atomic_load_n(&direct->rounds, __ATOMIC_RELAXED) < 6 && pn_now() < deadline)
+		poll(NULL, 0, 10);
+	/* The control: until now they do nothing else. */
+	EXPECT_LE(6, direct->rounds);
+	kill(child.pid, SIGKILL);
+	EXPECT_EQ(SIGKILL, pn_reap(&child, 20));
+	for (i = 0; i < 3; i++)
+		EXPECT_EQ(0, pn_reap(&reader[i], 20));
+	EXPECT_EQ(0, wait_free(self->shmem));
+	EXPECT_EQ(BUS_DEAD, ms_signal(direct->w, 'r'));
+	munmap(direct->w, GRANULE);
+	munmap(direct, PAGE);
+	close(fd);
+	close(device);
+	EXPECT_EQ(0, pn_write_file(ZRAM "reset", "1"));
 }
 
 /* The window that a region had stays a place without memory. */

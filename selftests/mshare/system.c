@@ -46,8 +46,8 @@
 #define KIB		1024UL
 #define USED		MIB
 #define SEED		55
+#define NOBODY		65534
 #define PROGRAM		"/tmp/ms_system"
-#define CGROUPS		"/tmp/ms_system_cgroups"
 #define IDLE_BITMAP	"/sys/kernel/mm/page_idle/bitmap"
 #define LARGE_SHMEM	"/sys/kernel/mm/transparent_hugepage/hugepages-64kB/shmem_enabled"
 
@@ -533,7 +533,7 @@ static int is_another(void)
 	FILE *maps = fopen("/proc/self/maps", "re");
 	char line[300], *w;
 
-	if (!maps || geteuid() != 65534)
+	if (!maps || geteuid() != NOBODY)
 		return 11;
 	while (fgets(line, sizeof(line), maps))
 		if (strstr(line, "mshare"))
@@ -554,7 +554,7 @@ TEST_F(system, set_user_id)
 	ASSERT_EQ(INHERITED, dup2(self->fd, INHERITED));
 	snprintf(command, sizeof(command), "cp /proc/%d/exe " PROGRAM, getpid());
 	ASSERT_EQ(0, system(command));
-	ASSERT_EQ(0, chown(PROGRAM, 65534, -1));
+	ASSERT_EQ(0, chown(PROGRAM, NOBODY, -1));
 	ASSERT_EQ(0, chmod(PROGRAM, 04755));
 	EXPECT_EQ(0, pn_run(runs_another, self, 20));
 	unlink(PROGRAM);
@@ -598,7 +598,7 @@ static int wants_much(struct pn_child *child, void *arg)
 	char *w;
 	int fd;
 
-	if (pn_write_file(CGROUPS "/ms/cgroup.procs", "0"))
+	if (pn_write_file(MS_GROUP "/cgroup.procs", "0"))
 		return 1;
 	fd = ms_region(GRANULE, 0);
 	if (fd < 0 || ms_map_anon(fd, 0, 64 * MIB, RW))
@@ -619,11 +619,7 @@ TEST_F_TIMEOUT(system, reported, 100)
 	double deadline;
 
 	ASSERT_LE(0, log);
-	mkdir(CGROUPS, 0755);
-	ASSERT_EQ(0, mount("ms", CGROUPS, "cgroup2", 0, NULL));
-	ASSERT_EQ(0, pn_write_file(CGROUPS "/cgroup.subtree_control", "+memory"));
-	ASSERT_EQ(0, mkdir(CGROUPS "/ms", 0755));
-	ASSERT_EQ(0, pn_write_file(CGROUPS "/ms/memory.max", "16777216"));
+	ASSERT_EQ(0, ms_begin_group("16777216"));
 	EXPECT_EQ(SIGKILL, pn_run(wants_much, self, 60));
 	deadline = pn_now() + pn_slow(5);
 	while (!kib && pn_now() < deadline) {
@@ -637,13 +633,12 @@ TEST_F_TIMEOUT(system, reported, 100)
 	}
 	EXPECT_LT((long)(8 * KIB), kib);
 	EXPECT_GE((long)(16 * KIB), kib);
-	if (pn_read_line(CGROUPS "/ms/memory.pressure", pressure, sizeof(pressure)))
+	if (pn_read_line(MS_GROUP "/memory.pressure", pressure, sizeof(pressure)))
 		pn_note("a kernel without CONFIG_PSI: no pressure to look at");
 	else
 		EXPECT_LT(0, atol(strstr(pressure, "total=") + 6)) TH_LOG("%s", pressure);
 	close(log);
-	EXPECT_EQ(0, pn_remove_group(CGROUPS "/ms"));
-	EXPECT_EQ(0, umount2(CGROUPS, MNT_DETACH));
+	EXPECT_EQ(0, ms_end_group());
 }
 
 int main(int argc, char **argv)

@@ -16,7 +16,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/mount.h>
 #include <sys/stat.h>
 #include <sys/sysinfo.h>
 #include <sys/wait.h>
@@ -29,7 +28,6 @@
 #define PAGES		64
 #define LEN		(PAGES * PAGE)
 #define MEMBERS		6
-#define CGROUPS		"/tmp/ms_tlb_cgroup"
 
 /* In plain shared memory: what members and the test tell each other */
 struct board {
@@ -344,6 +342,134 @@ TEST_F_TIMEOUT(tlb, migrate, 200)
 	EXPECT_EQ(0, self->board->faults);
 }
 
+#define COMPACT		"/proc/sys/vm/compact_memory"
+#define MEMORY		"/sys/devices/system/memory/"
+
+/* A file of zeros. 0 or -1 */
+static int empty(int file)
+{
+	return ftruncate(file, 0) || ftruncate(file, LEN) ? -1 : 0;
+}
+
+/* The page frames of the file: by a mapping of its own, as windows show none. 0 or -1 */
+static int find_frames(FIXTURE_DATA(tlb) *self, unsigned long *frame)
+{
+	char *p = mmap(NULL, LEN, RW, MAP_SHARED, self->memfd[0], 0);
+	int i;
+
+	if (p == MAP_FAILED)
+		return -1;
+	for (i = 0; i < PAGES; i++)
+		frame[i] = pn_frame(p + i * PAGE);
+	munmap(p, LEN);
+	return 0;
+}
+
+/* Touch the pages of the file on a node, far from one another. 0 or -1 */
+static int spread(FIXTURE_DATA(tlb) *self, int nid)
+{
+	size_t part = (pn_meminfo(nid, "MemFree") << 10) / 2 / PAGES / PAGE * PAGE;
+	char *between = pn_map_bound(PAGES * part, MPOL_BIND, NODE_BIT(nid));
+	char *p = mmap(NULL, LEN, RW, MAP_SHARED, self->memfd[0], 0);
+	unsigned long mask = NODE_BIT(nid);
+	int i, ret = -1;
+
+	if (!between || p == MAP_FAILED || !part ||
+	    madvise(between, PAGES * part, MADV_NOHUGEPAGE) ||
+	    pn_mbind(p, LEN, MPOL_BIND, &mask, 0))
+		goto out;
+	for (i = 0; i < PAGES; i++) {
+		p[i * PAGE] = 0;
+		if (pn_touch(between + i * part, part, PAGE, NULL) != part)
+			goto out;
+	}
+	ret = 0;
+out:
+	munmap(p, LEN);
+	munmap(between, PAGES * part);
+	return ret;
+}
+
+/* Pages that compaction moves to the other end of their node */
+TEST_F_TIMEOUT(tlb, compact, 200)
+{
+	int control = pn_control_node(), round, i, moved = 0;
+	unsigned long before[PAGES], after[PAGES];
+
+	if (access(COMPACT, F_OK))
+		SKIP(return, "a kernel without CONFIG_COMPACTION");
+	if (control < 0)
+		SKIP(return, "no second ordinary node");
+	for (round = 0; round < 4; round++) {
+		ASSERT_EQ(0, empty(self->memfd[0]));
+		ASSERT_EQ(0, spread(self, control));
+		ASSERT_EQ(0, ms_map_file(self->fd, 0, LEN, RW, self->memfd[0], 0));
+		memset(self->board, 0, sizeof(*self->board));
+		ASSERT_EQ(0, start(self, writes));
+		EXPECT_EQ(0, wait_reads(self->board, 500));
+		ASSERT_EQ(0, find_frames(self, before));
+		EXPECT_EQ(0, pn_write_file(COMPACT, "1"));
+		ASSERT_EQ(0, find_frames(self, after));
+		for (i = 0; i < PAGES; i++)
+			moved += before[i] != after[i];
+		EXPECT_EQ(0, wait_reads(self->board, 500));
+		stop(self, _metadata);
+		EXPECT_ALL_WRITTEN();
+		EXPECT_EQ(0, self->board->faults);
+	}
+	pn_note("%d pages moved in %d rounds", moved, round);
+	EXPECT_LT(PAGES, moved);
+}
+
+/* Memory that goes offline under the region */
+TEST_F_TIMEOUT(tlb, offline, 300)
+{
+	unsigned long before[PAGES], after[PAGES], block, size, last = 0;
+	int control = pn_control_node(), i, p, went = 0, moved = 0;
+	char line[32], state[100];
+
+	if (control < 0)
+		SKIP(return, "no second ordinary node");
+	if (pn_read_line(MEMORY "block_size_bytes", line, sizeof(line)))
+		SKIP(return, "a kernel without CONFIG_MEMORY_HOTPLUG");
+	/* A block with such a page does not come back. */
+	if (pn_meminfo(-1, "HardwareCorrupted"))
+		SKIP(return, "some memory has failed");
+	size = strtoul(line, NULL, 16) / PAGE;
+	ASSERT_EQ(0, empty(self->memfd[0]));
+	ASSERT_EQ(0, spread(self, control));
+	ASSERT_EQ(0, ms_map_file(self->fd, 0, LEN, RW, self->memfd[0], 0));
+	ASSERT_EQ(0, start(self, writes));
+	for (i = 0; i < PAGES; i++) {
+		ASSERT_EQ(0, find_frames(self, before));
+		block = before[i] / size;
+		snprintf(state, sizeof(state), MEMORY "memory%lu/node%d", block, control);
+		/* What has moved away may be on any node. */
+		if (block == last || access(state, F_OK))
+			continue;
+		last = block;
+		snprintf(state, sizeof(state), MEMORY "memory%lu/state", block);
+		EXPECT_EQ(0, wait_reads(self->board, 500));
+		/* Kernel memory may be anywhere there. */
+		if (pn_write_file(state, "offline"))
+			continue;
+		went++;
+		ASSERT_EQ(0, find_frames(self, after));
+		for (p = 0; p < PAGES; p++) {
+			moved += before[p] / size == block;
+			EXPECT_NE(block, after[p] / size);
+		}
+		EXPECT_EQ(0, wait_reads(self->board, 500));
+		EXPECT_EQ(0, pn_online(state));
+	}
+	stop(self, _metadata);
+	pn_note("%d blocks, %d pages moved", went, moved);
+	EXPECT_LT(0, went);
+	EXPECT_LT(0, moved);
+	EXPECT_ALL_WRITTEN();
+	EXPECT_EQ(0, self->board->faults);
+}
+
 struct hammer {
 	char *w;
 	unsigned long *epoch;
@@ -528,7 +654,7 @@ static void *reclaims(void *arg)
 
 	while (!__atomic_load_n(&board->stop, __ATOMIC_RELAXED)) {
 		/* By rmap, without any lock of the region; it need not find so much */
-		pn_write_file(CGROUPS "/ms/memory.reclaim", "2M");
+		pn_write_file(MS_GROUP "/memory.reclaim", "2M");
 		if (!(++n % 4))
 			sched_yield();
 	}
@@ -546,16 +672,14 @@ TEST_F_TIMEOUT(tlb, protect_and_reclaim, 200)
 	char *then = malloc(LEN), was[20];
 	long out = pn_vmstat("pswpout");
 	const int rounds = pn_is_slow() ? 16 : 40;
+	double deadline = pn_now() + pn_slow(20);
 	pthread_t thread;
 	int round;
 
 	if (pn_swap_on(32 * MIB))
 		SKIP(return, "no zram to swap to");
-	mkdir(CGROUPS, 0755);
-	ASSERT_EQ(0, mount("ms", CGROUPS, "cgroup2", 0, NULL));
-	ASSERT_EQ(0, pn_write_file(CGROUPS "/cgroup.subtree_control", "+memory"));
-	ASSERT_EQ(0, mkdir(CGROUPS "/ms", 0755));
-	ASSERT_EQ(0, pn_write_file(CGROUPS "/ms/cgroup.procs", "0"));
+	ASSERT_EQ(0, ms_begin_group(NULL));
+	ASSERT_EQ(0, pn_write_file(MS_GROUP "/cgroup.procs", "0"));
 	/* A region that this cgroup pays for, and nothing else is in it */
 	munmap(self->w, 2 * GRANULE);
 	close(self->fd);
@@ -563,13 +687,15 @@ TEST_F_TIMEOUT(tlb, protect_and_reclaim, 200)
 	ASSERT_LE(0, self->fd);
 	self->w = ms_attach(self->fd, 0);
 	ASSERT_NE(NULL, self->w);
-	ASSERT_EQ(0, pn_write_file(CGROUPS "/cgroup.procs", "0"));
+	ASSERT_EQ(0, pn_write_file(MS_CGROUPS "/cgroup.procs", "0"));
 	ASSERT_EQ(0, ms_map_anon(self->fd, 0, LEN, RW));
 	ASSERT_EQ(0, start(self, writes));
 	ASSERT_EQ(0, pthread_create(&thread, NULL, reclaims, board));
 	if (pn_read_line(LRU_GEN, was, sizeof(was)))
 		was[0] = 0;
-	for (round = 0; round < rounds; round++) {
+	/* For as long as it takes until reclaim has been there, too */
+	for (round = 0; round < rounds || (pn_vmstat("pswpout") - out <= PAGES &&
+					   pn_now() < deadline); round++) {
 		if (was[0] && round % 8 == 0)
 			EXPECT_EQ(0, pn_write_file(LRU_GEN, round % 16 ? "y" : "n"));
 		EXPECT_EQ(0, wait_reads(board, 500));
@@ -587,9 +713,8 @@ TEST_F_TIMEOUT(tlb, protect_and_reclaim, 200)
 	if (was[0])
 		EXPECT_EQ(0, pn_write_file(LRU_GEN, was));
 	EXPECT_EQ(0, mshare_unmap(self->fd, 0, LEN, 0));
-	EXPECT_EQ(0, pn_write_file(CGROUPS "/cgroup.procs", "0"));
-	EXPECT_EQ(0, pn_remove_group(CGROUPS "/ms"));
-	EXPECT_EQ(0, umount2(CGROUPS, MNT_DETACH));
+	EXPECT_EQ(0, pn_write_file(MS_CGROUPS "/cgroup.procs", "0"));
+	EXPECT_EQ(0, ms_end_group());
 	EXPECT_EQ(0, pn_swap_off());
 	free(then);
 }

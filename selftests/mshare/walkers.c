@@ -6,7 +6,6 @@
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
-#include <poll.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdio.h>
@@ -14,7 +13,6 @@
 #include <string.h>
 #include <linux/io_uring.h>
 #include <sys/mman.h>
-#include <sys/mount.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
@@ -22,15 +20,16 @@
 #include <sys/wait.h>
 
 #include "ms_util.h"
+#include "../private_node/pn_damon.h"
 #include "kselftest_harness.h"
 
 #define PAGE		((size_t)pn_page_size())
 #define RW		(PROT_READ | PROT_WRITE)
 #define USED		(8 * MIB)
 #define SEED		77
-#define CGROUPS		"/tmp/ms_walkers"
 #define KSM_RUN		"/sys/kernel/mm/ksm/run"
 #define BALANCING	"/proc/sys/kernel/numa_balancing"
+#define BALANCING_SCAN	"/sys/kernel/debug/sched/numa_balancing/"
 #define CORE_PATTERN	"/proc/sys/kernel/core_pattern"
 
 FIXTURE(walkers)
@@ -136,6 +135,70 @@ TEST_F_TIMEOUT(walkers, marks, 120)
 	munmap(p, MIB);
 }
 
+/* NUMA balancing has been through the process: it has passed by the window. */
+TEST_F_TIMEOUT(walkers, balanced, 120)
+{
+	const long pages = MIB / PAGE, before = pn_vmstat("numa_pte_updates");
+	double deadline = pn_now() + pn_slow(20);
+	long faults, marks = 0;
+	char was[20], *p;
+
+	if (pn_read_line(BALANCING, was, sizeof(was)))
+		SKIP(return, "a kernel without CONFIG_NUMA_BALANCING");
+	if (pn_control_node() < 0)
+		SKIP(return, "no second ordinary node");
+	/* Not where the process runs, and not because it has to be there */
+	p = pn_map_bound(MIB, MPOL_BIND, NODE_BIT(pn_control_node()));
+	ASSERT_NE(NULL, p);
+	madvise(p, MIB, MADV_NOHUGEPAGE);
+	memset(p, 1, MIB);
+	ASSERT_EQ(0, pn_mbind(p, MIB, MPOL_DEFAULT, NULL, 0));
+	ASSERT_EQ(0, pn_write_file(BALANCING, "1"));
+	pn_write_file(BALANCING_SCAN "scan_delay_ms", "100");
+	pn_write_file(BALANCING_SCAN "scan_period_min_ms", "100");
+	pn_pin(0);
+	while (marks < pages / 2 && pn_now() < deadline) {
+		memset(p, 1, MIB);
+		ms_write_words(self->w, USED, SEED);
+		marks = pn_vmstat("numa_pte_updates") - before;
+		faults = ms_minor_faults();
+		ms_write_words(self->w, USED, SEED);
+		EXPECT_GT(64, ms_minor_faults() - faults);
+	}
+	/* The control */
+	EXPECT_LE(pages / 2, marks);
+	EXPECT_EQ(0, pn_write_file(BALANCING, was));
+	munmap(p, MIB);
+}
+
+/* DAMON acts on addresses of a process: not on what it has in a window. */
+TEST_F_TIMEOUT(walkers, damon, 120)
+{
+	unsigned long window = (unsigned long)self->w, own;
+	char *p;
+
+	if (pn_damon_missing())
+		SKIP(return, "no DAMON");
+	if (pn_swap_on(32 * MIB))
+		SKIP(return, "no zram to swap to");
+	p = mmap(NULL, MIB, RW, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	ASSERT_NE(MAP_FAILED, p);
+	memset(p, 1, MIB);
+	own = (unsigned long)p;
+	/* The control */
+	EXPECT_EQ(0, pn_damon_start(getpid(), "pageout", -1, own, own + MIB));
+	EXPECT_EQ(0, pn_damon_wait(3 * MIB));
+	EXPECT_LT(0, pn_damon_applied());
+	pn_damon_stop();
+	EXPECT_EQ(0, pn_damon_start(getpid(), "pageout", -1, window, window + USED));
+	EXPECT_EQ(0, pn_damon_wait(3 * USED));
+	EXPECT_EQ(0, pn_damon_applied());
+	pn_damon_stop();
+	EXPECT_EQ(self->rss, ms_fdinfo(self->fd, "rss-shmem"));
+	munmap(p, MIB);
+	EXPECT_EQ(0, pn_swap_off());
+}
+
 static int dumps(struct pn_child *child, void *arg)
 {
 	struct rlimit limit = { RLIM_INFINITY, RLIM_INFINITY };
@@ -227,7 +290,7 @@ static int uses_too_much(struct pn_child *child, void *arg)
 	FIXTURE_DATA(walkers) *self = arg;
 	char *p = mmap(NULL, 64 * MIB, RW, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 
-	if (pn_write_file(CGROUPS "/ms/cgroup.procs", "0"))
+	if (pn_write_file(MS_GROUP "/cgroup.procs", "0"))
 		return 1;
 	if (ms_wrong_words(self->w, USED, SEED))
 		return 2;
@@ -238,16 +301,11 @@ static int uses_too_much(struct pn_child *child, void *arg)
 /* A member that is killed for want of memory, and reaped, takes nothing along. */
 TEST_F_TIMEOUT(walkers, oom_of_a_member, 120)
 {
-	mkdir(CGROUPS, 0755);
-	ASSERT_EQ(0, mount("ms", CGROUPS, "cgroup2", 0, NULL));
-	ASSERT_EQ(0, pn_write_file(CGROUPS "/cgroup.subtree_control", "+memory"));
-	ASSERT_EQ(0, mkdir(CGROUPS "/ms", 0755));
-	ASSERT_EQ(0, pn_write_file(CGROUPS "/ms/memory.max", "16777216"));
+	ASSERT_EQ(0, ms_begin_group("16777216"));
 	EXPECT_EQ(SIGKILL, pn_run(uses_too_much, self, 30));
 	EXPECT_EQ(getpid(), ms_fdinfo(self->fd, "owner"));
 	EXPECT_EQ(0, ms_wrong_words(self->w, USED, SEED));
-	EXPECT_EQ(0, pn_remove_group(CGROUPS "/ms"));
-	EXPECT_EQ(0, umount2(CGROUPS, MNT_DETACH));
+	EXPECT_EQ(0, ms_end_group());
 }
 
 TEST_HARNESS_MAIN

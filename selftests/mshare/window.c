@@ -348,6 +348,36 @@ TEST_F_TIMEOUT(window, fork_exec, 200)
 	EXPECT_EQ(0, ms_wrong_words(self->w, USED, SEED + 1));
 }
 
+/* Larger than the table of a page table: 2 TiB take 8 MiB of tables, once. */
+TEST_F_TIMEOUT(window, large, 100)
+{
+	const size_t size = 2048 * GRANULE, at[] = { 0, 511, 512, 513, 1024, 2047 };
+	long tables = pn_meminfo(-1, "PageTables");
+	int fd = ms_region(size, 0);
+	char *w[2];
+	size_t i;
+
+	ASSERT_LE(0, fd);
+	for (i = 0; i < ARRAY_SIZE(at); i++)
+		ASSERT_EQ(0, ms_map_anon(fd, (at[i] + 1) * GRANULE - MIB, MIB,
+					 PROT_READ | PROT_WRITE));
+	for (i = 0; i < 2; i++) {
+		w[i] = ms_attach(fd, 0);
+		ASSERT_NE(NULL, w[i]);
+	}
+	for (i = 0; i < ARRAY_SIZE(at); i++)
+		ms_write_words(w[0] + (at[i] + 1) * GRANULE - MIB, MIB, at[i]);
+	for (i = 0; i < ARRAY_SIZE(at); i++)
+		EXPECT_EQ(0, ms_wrong_words(w[1] + (at[i] + 1) * GRANULE - MIB, MIB, at[i]));
+	EXPECT_EQ(MS_SIGNAL(SIGSEGV, SEGV_MAPERR), ms_signal(w[1] + 1023 * GRANULE, 'r'));
+	/* 8 MiB, a table for each MiB that is used, and those above of two windows */
+	EXPECT_GT(8192 + 100, pn_meminfo(-1, "PageTables") - tables);
+	EXPECT_LE(8192, pn_meminfo(-1, "PageTables") - tables);
+	for (i = 0; i < 2; i++)
+		EXPECT_EQ(0, munmap(w[i], size));
+	close(fd);
+}
+
 /* What others say of it */
 TEST_F(window, seen)
 {

@@ -5,50 +5,17 @@
  * act as on any node, but move nothing to or from the node.
  */
 #define _GNU_SOURCE
-#include <errno.h>
-#include <fcntl.h>
-#include <poll.h>
-#include <sched.h>
-#include <signal.h>
-#include <stdarg.h>
-#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 #include <sys/mman.h>
-#include <sys/wait.h>
 
+#include "pn_damon.h"
 #include "pn_util.h"
 #include "kselftest_harness.h"
 
-#define ADMIN		"/sys/kernel/mm/damon/admin/kdamonds/"
-#define CONTEXT		"0/contexts/0/"
-#define SCHEME		CONTEXT "schemes/0/"
 #define LEN		(8 * MIB)
-
-static int set(const char *name, const char *fmt, ...)
-{
-	char path[200], text[64];
-	va_list args;
-
-	va_start(args, fmt);
-	vsnprintf(text, sizeof(text), fmt, args);
-	va_end(args);
-	snprintf(path, sizeof(path), ADMIN "%s", name);
-	if (!pn_write_file(path, text))
-		return 0;
-	pn_note("cannot write %s to %s: %s", text, path, strerror(errno));
-	return -1;
-}
-
-static long get(const char *name)
-{
-	char path[200];
-
-	snprintf(path, sizeof(path), ADMIN "%s", name);
-	return pn_read_long(path);
-}
 
 FIXTURE(damon)
 {
@@ -73,7 +40,7 @@ FIXTURE_SETUP(damon)
 		SKIP(return, "no private node: boot with private_node=<nid>");
 	if (self->control < 0)
 		SKIP(return, "no ordinary node without CPUs");
-	if (access(ADMIN, F_OK))
+	if (pn_damon_missing())
 		SKIP(return, "no DAMON");
 	ASSERT_EQ(0, pn_start_empty(self->priv));
 	ASSERT_EQ(0, pn_swap_on(64 * MIB));
@@ -84,17 +51,20 @@ FIXTURE_TEARDOWN(damon)
 {
 	if (!self->swap)
 		return;
-	pn_write_file(ADMIN "0/state", "off");
-	pn_write_file(ADMIN "nr_kdamonds", "0");
+	pn_damon_stop();
 	EXPECT_EQ(0, pn_swap_off());
 	EXPECT_EQ(0, pn_wait_empty(self->priv));
 }
 
-/* Apply an action to memory that is on the node, or to all of the node. */
-static int start(bool physical, const char *action, int target, char *p, int nid)
+/*
+ * Apply an action to memory that is on the node, or to all of the node, until DAMON
+ * has been over that three times. 0 or -1
+ */
+static int apply(bool physical, const char *action, int target, char *p, int nid)
 {
-	struct pn_zones zones;
 	unsigned long first = (unsigned long)p, end = first + LEN;
+	struct pn_zones zones;
+	int ret;
 
 	if (physical) {
 		if (pn_zones(nid, &zones))
@@ -102,56 +72,22 @@ static int start(bool physical, const char *action, int target, char *p, int nid
 		first = zones.start_pfn * pn_page_size();
 		end = zones.end_pfn * pn_page_size();
 	}
-	if (set("nr_kdamonds", "1") || set("0/contexts/nr_contexts", "1") ||
-	    set(CONTEXT "operations", physical ? "paddr" : "fvaddr") ||
-	    set(CONTEXT "monitoring_attrs/intervals/sample_us", "5000") ||
-	    set(CONTEXT "monitoring_attrs/intervals/aggr_us", "50000") ||
-	    set(CONTEXT "targets/nr_targets", "1") ||
-	    (!physical && set(CONTEXT "targets/0/pid_target", "%d", getpid())) ||
-	    set(CONTEXT "targets/0/regions/nr_regions", "1") ||
-	    set(CONTEXT "targets/0/regions/0/start", "%lu", first) ||
-	    set(CONTEXT "targets/0/regions/0/end", "%lu", end) ||
-	    set(CONTEXT "schemes/nr_schemes", "1") ||
-	    set(SCHEME "action", "%s", action) ||
-	    (target >= 0 && set(SCHEME "target_nid", "%d", target)) ||
-	    set(SCHEME "access_pattern/sz/max", "%lu", ~0UL) ||
-	    set(SCHEME "access_pattern/nr_accesses/max", "%u", ~0U) ||
-	    set(SCHEME "access_pattern/age/max", "%u", ~0U))
-		return -1;
-	return set("0/state", "on");
+	ret = pn_damon_start(physical ? 0 : getpid(), action, target, first, end) ||
+	      pn_damon_wait(3 * (end - first));
+	pn_damon_stop();
+	return ret ? -1 : 0;
 }
 
-/*
- * Let it act until it has been over the range three times. Returns how many
- * pages of the mapping are on the node then.
- */
+/* How many pages of a mapping that is on the node are there afterwards, or -1 */
 static long left_after(bool physical, const char *action, int target, int nid)
 {
 	char *p = pn_filled(LEN, nid);
-	double deadline = pn_now() + pn_slow(30);
-	unsigned long want = 3 * LEN;
-	struct pn_zones zones;
 	long left = -1;
 
-	if (!p || pn_zones(nid, &zones))
+	if (!p)
 		return -1;
-	if (physical)
-		want = 3 * (zones.end_pfn - zones.start_pfn) * pn_page_size();
-	if (start(physical, action, target, p, nid))
-		goto out;
-	do {
-		poll(NULL, 0, 50);
-		if (set("0/state", "update_schemes_stats"))
-			goto out;
-	} while ((unsigned long)get(SCHEME "stats/sz_tried") < want && pn_now() < deadline);
-	if ((unsigned long)get(SCHEME "stats/sz_tried") < want) {
-		pn_note("%s: DAMON tried %ld bytes in all", action, get(SCHEME "stats/sz_tried"));
-		goto out;
-	}
-	left = pn_on_node(p, LEN, nid);
-out:
-	set("0/state", "off");
-	set("nr_kdamonds", "0");
+	if (!apply(physical, action, target, p, nid))
+		left = pn_on_node(p, LEN, nid);
 	munmap(p, LEN);
 	return left;
 }
@@ -202,30 +138,19 @@ TEST_F_TIMEOUT(damon, migrate_to, 300)
 					self->control));
 }
 
-/* Pages in the active list of the node after an action */
+/* Pages that the active list of the node has gained by an action */
 static long active_after(const char *action, int nid)
 {
-	char *p = pn_filled(LEN, nid);
-	double deadline = pn_now() + pn_slow(30);
-	struct pn_zones zones;
-	unsigned long want;
 	long before, gained = -1000000;
+	char *p = pn_filled(LEN, nid);
 
-	if (!p || pn_zones(nid, &zones))
+	if (!p)
 		return gained;
-	want = 3 * (zones.end_pfn - zones.start_pfn) * pn_page_size();
 	before = pn_node_vmstat(nid, "nr_active_anon");
-	if (!start(true, action, -1, p, nid)) {
-		do {
-			poll(NULL, 0, 50);
-			set("0/state", "update_schemes_stats");
-		} while ((unsigned long)get(SCHEME "stats/sz_tried") < want && pn_now() < deadline);
+	if (!apply(true, action, -1, p, nid)) {
 		pn_settle();
-		if ((unsigned long)get(SCHEME "stats/sz_tried") >= want)
-			gained = pn_node_vmstat(nid, "nr_active_anon") - before;
+		gained = pn_node_vmstat(nid, "nr_active_anon") - before;
 	}
-	set("0/state", "off");
-	set("nr_kdamonds", "0");
 	munmap(p, LEN);
 	return gained;
 }

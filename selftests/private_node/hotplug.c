@@ -230,20 +230,6 @@ TEST_F_TIMEOUT(hotplug, ordinary, 200)
 	EXPECT_EQ(self->total, pn_meminfo(-1, "MemTotal"));
 }
 
-/* What went offline comes back, if not at once: under load, it need not. */
-static int bring_back(const char *state)
-{
-	double deadline = pn_now() + pn_slow(5);
-
-	while (pn_write_file(state, "online")) {
-		pn_note("%s does not go online: %s", state, strerror(errno));
-		if (pn_now() > deadline)
-			return -1;
-		poll(NULL, 0, 200);
-	}
-	return 0;
-}
-
 struct writer {
 	char *p;
 	size_t len;
@@ -311,7 +297,7 @@ TEST_F_TIMEOUT(hotplug, ordinary_in_use, 300)
 		pn_count_nodes(writer.p, writer.len, count);
 		nr += count[control] < there;
 		EXPECT_EQ(0, count[self->priv]);
-		EXPECT_EQ(0, bring_back(state));
+		EXPECT_EQ(0, pn_online(state));
 	}
 	closedir(dir);
 	/* The control: some of it was in a block that went. */

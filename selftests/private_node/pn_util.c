@@ -682,6 +682,19 @@ int pn_unpoison(unsigned long pfn)
 	return pn_write_number(path, pfn);
 }
 
+int pn_online(const char *state)
+{
+	double deadline = pn_now() + pn_slow(5);
+
+	while (pn_write_file(state, "online")) {
+		pn_note("%s does not go online: %s", state, strerror(errno));
+		if (pn_now() > deadline)
+			return -1;
+		poll(NULL, 0, 200);
+	}
+	return 0;
+}
+
 int pn_remove_group(const char *path)
 {
 	int tries = 200;
@@ -694,6 +707,7 @@ int pn_remove_group(const char *path)
 	return 0;
 }
 
+#define POWER		"/sys/power/"
 #define ZRAM		"/sys/block/zram0/"
 #define ZRAM_DEVICE	"/dev/zram0"
 
@@ -729,6 +743,37 @@ int pn_swap_on(size_t size)
 	ret = write(fd, &header, sizeof(header)) != sizeof(header) || fsync(fd);
 	close(fd);
 	return ret ? -1 : swapon(ZRAM_DEVICE, 0);
+}
+
+const char *pn_hibernation_missing(void)
+{
+	char modes[128];
+
+	if (pn_read_line(POWER "disk", modes, sizeof(modes)) || !strstr(modes, "test_resume"))
+		return "a kernel without CONFIG_HIBERNATION";
+	return NULL;
+}
+
+int pn_hibernate(void)
+{
+	char device[32], line[1024];
+	int log = pn_log_open();
+	bool back = false;
+
+	/* Programs may be out of reach then. There is room for all in the image. */
+	if (log < 0 || mlockall(MCL_CURRENT) ||
+	    pn_read_line(ZRAM "dev", device, sizeof(device)) ||
+	    pn_write_file(POWER "pm_debug_messages", "1") ||
+	    pn_write_file(POWER "resume", device) ||
+	    pn_write_file(POWER "disk", "test_resume") ||
+	    pn_write_file(POWER "image_size", "1073741824") ||
+	    pn_write_file(POWER "state", "disk"))
+		pn_note("cannot hibernate: %s", strerror(errno));
+	while (log >= 0 && pn_log_next(log, line, sizeof(line)) > 0)
+		back |= !!strstr(line, "Hibernation image restored successfully.");
+	close(log);
+	munlockall();
+	return back ? 0 : -1;
 }
 
 int pn_module(const char *name, bool load)

@@ -146,6 +146,11 @@ int pn_write_number(const char *path, unsigned long number);
  * has no way to do that (CONFIG_HWPOISON_INJECT), a note and 0.
  */
 int pn_unpoison(unsigned long pfn);
+/*
+ * A memory block that went offline comes back: under load not always at once. 0, or
+ * -1 with a note
+ */
+int pn_online(const char *state);
 /* A cgroup whose last process has just ended may be busy for a moment. 0 or -1. */
 int pn_remove_group(const char *path);
 /* What happens to private nodes is traced from here on, or no more. 0 or -1. */
@@ -160,6 +165,11 @@ int pn_log_next(int fd, char *line, size_t size);
 /* Swap space in compressed memory. 0, or -1 when there is no zram. */
 int pn_swap_on(size_t size);
 int pn_swap_off(void);
+
+/* Why the system cannot hibernate and come back in one go, or NULL */
+const char *pn_hibernation_missing(void);
+/* It does so, with its image on pn_swap_on(). 0, or -1 with a note */
+int pn_hibernate(void);
 
 /* Load or remove a module. 0, or -1 when there is none, or it is in use. */
 int pn_module(const char *name, bool load);

@@ -6,8 +6,6 @@
  * after it. Not run with the other tests, as it hibernates.
  */
 #define _GNU_SOURCE
-#include <errno.h>
-#include <fcntl.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -20,8 +18,6 @@
 
 #define LEN		(64 * MIB)
 #define SWAP		(1024 * MIB)
-#define POWER		"/sys/power/"
-#define DONE		"Hibernation image restored successfully."
 
 FIXTURE(sleep)
 {
@@ -31,14 +27,14 @@ FIXTURE(sleep)
 
 FIXTURE_SETUP(sleep)
 {
-	char modes[128];
+	const char *missing = pn_hibernation_missing();
 
 	self->swap = false;
 	self->priv = pn_private_node();
 	if (self->priv < 0)
 		SKIP(return, "no private node: boot with private_node=<nid>");
-	if (pn_read_line(POWER "disk", modes, sizeof(modes)) || !strstr(modes, "test_resume"))
-		SKIP(return, "a kernel without CONFIG_HIBERNATION");
+	if (missing)
+		SKIP(return, "%s", missing);
 	ASSERT_EQ(0, pn_start_empty(self->priv));
 	ASSERT_EQ(0, pn_swap_on(SWAP));
 	self->swap = true;
@@ -67,49 +63,25 @@ static size_t wrong(const char *p, uint64_t seed)
 	return wrong;
 }
 
-/* Is there such a line in the log since it was opened? */
-static bool logged(int log, const char *text)
-{
-	char line[1024];
-	bool found = false;
-
-	while (pn_log_next(log, line, sizeof(line)) > 0)
-		found |= !!strstr(line, text);
-	return found;
-}
-
 TEST_F_TIMEOUT(sleep, hibernate, 600)
 {
 	long pages = LEN / pn_page_size();
-	char device[32], *private, *public;
-	int log;
+	char *private, *public;
 
-	log = pn_log_open();
-	ASSERT_LE(0, log);
 	private = pn_filled(LEN, self->priv);
 	ASSERT_NE(NULL, private);
 	public = pn_map(LEN);
 	ASSERT_NE(NULL, public);
 	fill(private, 1);
 	fill(public, 2);
-	ASSERT_EQ(0, pn_read_line("/sys/block/zram0/dev", device, sizeof(device)));
-	ASSERT_EQ(0, pn_write_file(POWER "pm_debug_messages", "1"));
-	ASSERT_EQ(0, pn_write_file(POWER "resume", device));
-	ASSERT_EQ(0, pn_write_file(POWER "disk", "test_resume"));
-	/* Room for all, so that nothing is freed first */
-	ASSERT_EQ(0, pn_write_file(POWER "image_size", "1073741824"));
-	/* Programs may be out of reach then */
-	ASSERT_EQ(0, mlockall(MCL_CURRENT));
 
-	ASSERT_EQ(0, pn_write_file(POWER "state", "disk")) TH_LOG("%m");
+	ASSERT_EQ(0, pn_hibernate());
 
-	EXPECT_TRUE(logged(log, DONE));
 	EXPECT_EQ(0, wrong(private, 1));
 	EXPECT_EQ(0, wrong(public, 2));
 	EXPECT_EQ(pages, pn_on_node(private, LEN, self->priv));
 	EXPECT_EQ(0, pn_on_node(public, LEN, self->priv));
 	EXPECT_TRUE(pn_is_private(self->priv));
-	ASSERT_EQ(0, munlockall());
 	ASSERT_EQ(0, munmap(private, LEN));
 	ASSERT_EQ(0, munmap(public, LEN));
 	EXPECT_EQ(0, pn_wait_empty(self->priv));
@@ -117,7 +89,6 @@ TEST_F_TIMEOUT(sleep, hibernate, 600)
 	private = pn_filled(LEN, self->priv);
 	EXPECT_NE(NULL, private);
 	munmap(private, LEN);
-	close(log);
 }
 
 TEST_HARNESS_MAIN

@@ -52,6 +52,7 @@ const struct st_worker st_workers[ST_WORKERS] = {
 struct st_shared *st;
 struct st_slot *st_me;
 unsigned long st_privs, st_migrate, st_reclaim, st_publics;
+unsigned long st_pages[PN_MAXNODE];
 
 /* Each node's share of the counters when the round began */
 static long allocations[PN_MAXNODE], counted[PN_MAXNODE];
@@ -174,8 +175,19 @@ static int setup(void)
 		return -1;
 	}
 	st = mmap(NULL, sizeof(*st), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	if (st == MAP_FAILED)
+		return -1;
 	st_restore();
-	return st == MAP_FAILED ? -1 : 0;
+	for (nid = 0; nid < PN_MAXNODE; nid++) {
+		struct pn_zones zones;
+
+		if (!(st_privs & NODE_BIT(nid)))
+			continue;
+		if (pn_zones(nid, &zones))
+			return -1;
+		st_pages[nid] = zones.managed;
+	}
+	return 0;
 }
 
 static int groups_on(void)

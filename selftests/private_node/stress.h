@@ -55,6 +55,8 @@ extern struct st_shared *st;
 extern struct st_slot *st_me;
 /* Nodes: private ones, those of them with capabilities, public ones */
 extern unsigned long st_privs, st_migrate, st_reclaim, st_publics;
+/* Pages of each private node, with all its memory online */
+extern unsigned long st_pages[PN_MAXNODE];
 
 int st_rand_node(unsigned long mask);
 
