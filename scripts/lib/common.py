@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
 """What the scripts share: folders, progress, errors, the tools root."""
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -66,6 +67,8 @@ def run(cmd, log=None, what=None, **kw):
 
 def main(function):
     """Run FUNCTION as a program: Fail becomes a message and an exit code."""
+    # so that what is started, or begun, ends as it does otherwise
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
         sys.exit(function() or 0)
     except Fail as error:

@@ -105,7 +105,7 @@ TEST_F_TIMEOUT(sleep, hibernate, 600)
 	}
 	EXPECT_EQ(0, wrong);
 	EXPECT_EQ((long)(LEN / 1024), ms_fdinfo(self->fd, "rss-shmem"));
-	EXPECT_EQ(2, ms_fdinfo(self->fd, "windows"));
+	EXPECT_EQ(1, ms_fdinfo(self->fd, "windows"));
 }
 
 TEST_HARNESS_MAIN
