@@ -18,6 +18,7 @@
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
+#include <linux/io_uring.h>
 
 #include "ms_util.h"
 #include "kselftest_harness.h"
@@ -281,6 +282,30 @@ TEST_F_TIMEOUT(owner, in_flight, 120)
 	close(self->sock[1]);
 	close(self->sock[0]);
 	self->sock[0] = -1;
+	EXPECT_EQ(0, wait_free(self->shmem));
+	EXPECT_EQ(BUS_DEAD, ms_signal(w, 'r'));
+	munmap(w, GRANULE);
+}
+
+/* Nor while a ring of io_uring has it, though no process can close that one. */
+TEST_F_TIMEOUT(owner, in_a_ring, 120)
+{
+	struct io_uring_params params = { };
+	int ring = syscall(__NR_io_uring_setup, 4, &params), fd;
+	char *w;
+
+	if (ring < 0)
+		SKIP(return, "no io_uring");
+	fd = make(-1);
+	ASSERT_LE(0, fd);
+	w = ms_attach(fd, 0);
+	ASSERT_NE(NULL, w);
+	ASSERT_EQ(0, syscall(__NR_io_uring_register, ring, IORING_REGISTER_FILES, &fd, 1));
+	close(fd);
+	poll(NULL, 0, 100);
+	EXPECT_EQ(0, ms_wrong_words(w, LEN, 1));
+	/* With the ring it goes. */
+	close(ring);
 	EXPECT_EQ(0, wait_free(self->shmem));
 	EXPECT_EQ(BUS_DEAD, ms_signal(w, 'r'));
 	munmap(w, GRANULE);

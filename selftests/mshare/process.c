@@ -449,6 +449,60 @@ TEST_F_TIMEOUT(process, file_size_limit, 200)
 	close(fd);
 }
 
+/* The size of the page that a sample of a fault says is at an address, or -1 */
+static long sampled_size(struct perf_event_mmap_page *ring, const char *addr)
+{
+	uint64_t at, head = __atomic_load_n(&ring->data_head, __ATOMIC_ACQUIRE);
+	char *data = (char *)ring + PAGE;
+	long size = -1;
+
+	for (at = ring->data_tail; at < head; ) {
+		struct {
+			struct perf_event_header header;
+			uint64_t addr, size;
+		} *sample = (void *)(data + at % (8 * PAGE));
+
+		if (sample->header.type == PERF_RECORD_SAMPLE &&
+		    sample->addr / PAGE == (uintptr_t)addr / PAGE)
+			size = sample->size;
+		at += sample->header.size;
+	}
+	ring->data_tail = head;
+	return size;
+}
+
+/* Samples have the size of what is mapped at an address, in windows as elsewhere. */
+TEST_F_TIMEOUT(process, sampled_pages, 100)
+{
+	struct perf_event_attr attr = {
+		.size = sizeof(attr), .type = PERF_TYPE_SOFTWARE,
+		.config = PERF_COUNT_SW_PAGE_FAULTS_MIN, .sample_period = 1,
+		.sample_type = PERF_SAMPLE_ADDR | PERF_SAMPLE_DATA_PAGE_SIZE,
+	};
+	int fd = syscall(SYS_perf_event_open, &attr, 0, -1, -1, PERF_FLAG_FD_CLOEXEC);
+	struct perf_event_mmap_page *ring;
+	char *p;
+
+	if (fd < 0 && errno == ENOSYS)
+		SKIP(return, "a kernel without CONFIG_PERF_EVENTS");
+	ASSERT_LE(0, fd);
+	ring = mmap(NULL, 9 * PAGE, RW, MAP_SHARED, fd, 0);
+	ASSERT_NE(MAP_FAILED, ring);
+	/* The control */
+	p = mmap(NULL, PAGE, RW, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	ASSERT_NE(MAP_FAILED, p);
+	*(volatile char *)p = 1;
+	EXPECT_EQ((long)PAGE, sampled_size(ring, p));
+
+	EXPECT_EQ(0, ms_map_anon(self->fd, USED, PAGE, RW));
+	*(volatile char *)(self->w + USED) = 1;
+	EXPECT_EQ((long)PAGE, sampled_size(ring, self->w + USED));
+	EXPECT_EQ(0, mshare_unmap(self->fd, USED, PAGE, 0));
+	munmap(p, PAGE);
+	munmap(ring, 9 * PAGE);
+	close(fd);
+}
+
 /* How many mappings the owner of the counter is said to have made */
 static int events(struct perf_event_mmap_page *ring)
 {
