@@ -168,6 +168,18 @@ class Splats(unittest.TestCase):
         found = splats.scan(EARLY, rules)
         self.assertEqual([bool(s.allowed) for s in found], [True, False])
 
+    def test_allow_in_a_unit(self):
+        """An exemption for some units is none for others."""
+        with tempfile.NamedTemporaryFile("w", suffix=".allow") as rules:
+            rules.write("page dumped\ta reason\tkunit/a* kunit/b\n")
+            rules.flush()
+            read = splats.read_allow(rules.name)
+        for unit, allowed in (("kunit/a1", True), ("kunit/b", True),
+                              ("kunit/b1", False), ("", False)):
+            found = [splats.Splat(unit, "page dumped because: x")]
+            splats.allow(found, read)
+            self.assertEqual(bool(found[0].allowed), allowed, unit)
+
     def test_allow_wants_a_reason(self):
         """A rule without a reason is refused."""
         with tempfile.NamedTemporaryFile("w", suffix=".allow") as rules:

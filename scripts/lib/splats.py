@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
 """Finds what a healthy kernel does not log: warnings, oopses, lockdep and
 KASAN reports, stalls, leaks; and reads the taint mask."""
+import fnmatch
 import re
 
 import common
@@ -57,19 +58,22 @@ class Splat:
 
 
 def read_allow(path):
-    """[(compiled expression, reason)] of an allow list file."""
+    """[(compiled expression, reason, units)] of an allow list file; units are
+    globs, or nothing for all."""
     rules = []
     with open(path, encoding="utf-8") as lines:
         for number, line in enumerate(lines, 1):
             line = line.rstrip("\n")
             if not line.strip() or line.startswith("#"):
                 continue
-            expression, tab, reason = line.partition("\t")
-            if not tab or not reason.strip():
+            expression, _, rest = line.partition("\t")
+            reason, _, globs = rest.partition("\t")
+            if not reason.strip():
                 raise common.Fail(f"{path}:{number}: wants an expression, a "
                                   "tab and the reason")
             try:
-                rules.append((re.compile(expression, re.S), reason.strip()))
+                rules.append((re.compile(expression, re.S), reason.strip(),
+                              globs.split()))
             except re.error as error:
                 raise common.Fail(f"{path}:{number}: {error}") from error
     return rules
@@ -79,8 +83,9 @@ def allow(splats, rules):
     """Marks the SPLATS that RULES exempt."""
     for splat in splats:
         text = "\n".join(splat.lines)
-        for expression, reason in rules:
-            if expression.search(text):
+        for expression, reason, globs in rules:
+            if expression.search(text) and (not globs or any(
+                    fnmatch.fnmatchcase(splat.unit, glob) for glob in globs)):
                 splat.allowed = reason
                 break
 
