@@ -658,6 +658,7 @@ static int load(struct pn_child *child, void *arg)
 {
 	FIXTURE_DATA(memcg) *self = arg;
 	unsigned long mask = NODE_BIT(self->nid);
+	const int rounds = pn_is_slow() ? 2 : 3;
 	size_t len = 32 * MIB;
 	char path[160], *p, *q;
 	int round;
@@ -682,7 +683,7 @@ static int load(struct pn_child *child, void *arg)
 	if (pn_work_shmem(4 * MIB, self->nid) || pn_work_block_read(4 * MIB, self->nid) ||
 	    pn_work_files(2 * MIB, self->nid))
 		return 4;
-	for (round = 0; round < 3; round++)
+	for (round = 0; round < rounds; round++)
 		if (pn_touch(q, len, pn_page_size(), NULL) != len)
 			return 5;
 	pn_hold(child);
@@ -711,7 +712,7 @@ static int other_kinds(FIXTURE_DATA(memcg) *self, bool say)
 }
 
 /* Row 55: what a memory cgroup under load swaps, caches and refaults is elsewhere. */
-TEST_F_TIMEOUT(memcg, load, 300)
+TEST_F_TIMEOUT(memcg, load, 900)
 {
 	const int nids[] = { self->control, self->priv };
 	const int modes[] = { MPOL_BIND, MPOL_BIND | pn_flag() };
