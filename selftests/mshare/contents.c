@@ -473,6 +473,50 @@ TEST_F_TIMEOUT(contents, policy, 200)
 	close(memfd);
 }
 
+/* The default is that of the memory, not what the owner has set for itself */
+TEST_F_TIMEOUT(contents, policy_default, 200)
+{
+	const size_t len = 4 * MIB;
+	unsigned long mask = NODE_BIT(pn_cpu_node()), own = NODE_BIT(pn_control_node());
+	struct mshare_mbind_args args = {
+		.size = len, .maxnode = PN_MAXNODE + 1, .mode = MPOL_BIND,
+		.nodemask = (unsigned long)&mask,
+	};
+	int memfd = memfd_create("ms_policy", MFD_CLOEXEC);
+	char *plain;
+
+	if (pn_control_node() < 0)
+		SKIP(return, "no second ordinary node");
+	ASSERT_EQ(0, ftruncate(memfd, len));
+	ASSERT_EQ(0, ms_map_file(self->fd, 0, len, RW, memfd, 0));
+	plain = mmap(NULL, len, PROT_READ, MAP_SHARED, memfd, 0);
+	ASSERT_NE(MAP_FAILED, plain);
+	ASSERT_EQ(0, mshare_mbind(self->fd, &args, sizeof(args), 0));
+	ms_write_words(self->w, len, 1);
+	ASSERT_EQ(0, madvise(plain, len, MADV_POPULATE_READ));
+	ASSERT_EQ((long)(len / PAGE), pn_on_node(plain, len, pn_cpu_node()));
+	args.mode = MPOL_DEFAULT;
+	args.nodemask = 0;
+	args.maxnode = 0;
+	args.flags = MPOL_MF_MOVE_ALL;
+	ASSERT_EQ(0, pn_set_mempolicy(MPOL_BIND, &own));
+	ASSERT_EQ(0, mshare_mbind(self->fd, &args, sizeof(args), 0));
+	ASSERT_EQ(0, madvise(plain, len, MADV_POPULATE_READ));
+	EXPECT_EQ(0, pn_on_node(plain, len, pn_control_node()));
+	/* The control: the default of the caller's own mapping is the caller's. */
+	ASSERT_EQ(0, pn_mbind(plain, len, MPOL_DEFAULT, NULL, MPOL_MF_MOVE_ALL));
+	ASSERT_EQ(0, madvise(plain, len, MADV_POPULATE_READ));
+	EXPECT_LT(0, pn_on_node(plain, len, pn_control_node()));
+	/* And away from there again */
+	ASSERT_EQ(0, mshare_mbind(self->fd, &args, sizeof(args), 0));
+	ASSERT_EQ(0, madvise(plain, len, MADV_POPULATE_READ));
+	EXPECT_EQ(0, pn_on_node(plain, len, pn_control_node()));
+	EXPECT_SEEN(0, len, 1);
+	ASSERT_EQ(0, pn_set_mempolicy(MPOL_DEFAULT, NULL));
+	munmap(plain, len);
+	close(memfd);
+}
+
 /* In turn on several nodes */
 TEST_F_TIMEOUT(contents, interleaved, 200)
 {
