@@ -25,6 +25,8 @@ BOOT = re.compile(r" \(boot \d+\)")
 VARIES = ((re.compile(r"\b0x[0-9a-f]{5,}\b"), "0x..."),
           (re.compile(r"\b(pid|inode|ino)[ =:]+\d+"), r"\1 ..."),
           (re.compile(r"\bMemTotal \d+ -> \d+ kB"), "MemTotal ... -> ... kB"),
+          # mrelease_test: twice as much until it is quick enough to reap it
+          (re.compile(r"(reaping a child with) \d+MB"), r"\1 ...MB"),
           # what pagemap_ioctl and its like have counted
           (re.compile(r"\b(Extra pages|extra thread faults) \d+"
                       r"( \(\d+\.\d+%\))?"), r"\1 ..."))

@@ -798,14 +798,12 @@ TEST_F_TIMEOUT(paid, by_the_owner, 200)
 	close(self->fd);
 }
 
-static int too_much(struct pn_child *child, void *arg)
+static int too_much_from_elsewhere(struct pn_child *child, void *arg)
 {
 	FIXTURE_DATA(paid) *self = arg;
 	struct pn_fault fault;
 	char *w;
 
-	if (enter(self->member))
-		return 1;
 	w = ms_attach(self->fd, 0);
 	if (!w)
 		return 2;
@@ -813,6 +811,13 @@ static int too_much(struct pn_child *child, void *arg)
 	if (pn_touch(w, PAID, PAGE, &fault) == PAID)
 		return 3;
 	return fault.sig == SIGBUS ? 0 : 4;
+}
+
+static int too_much(struct pn_child *child, void *arg)
+{
+	FIXTURE_DATA(paid) *self = arg;
+
+	return enter(self->member) ? 1 : too_much_from_elsewhere(child, arg);
 }
 
 static int stops(struct pn_child *child, void *arg)
@@ -849,6 +854,55 @@ TEST_F_TIMEOUT(paid, too_much, 200)
 	EXPECT_EQ(0, pn_reap(&stopped, 20));
 	EXPECT_EQ(1, pn_vmstat("oom_kill") - kills);
 	EXPECT_ERROR(ENODEV, mshare_attach(self->fd, 0, 0, NULL, 0));
+	close(self->fd);
+}
+
+/* As owns(), and goes to another cgroup then */
+static int moves(struct pn_child *child, void *arg)
+{
+	FIXTURE_DATA(paid) *self = arg;
+	int ret = owns(child, arg);
+
+	if (ret || enter(self->member))
+		return ret ?: 3;
+	pn_hold(child);
+	return 0;
+}
+
+static int stands_by(struct pn_child *child, void *arg)
+{
+	FIXTURE_DATA(paid) *self = arg;
+
+	if (enter(self->owner))
+		return 1;
+	pn_hold(child);
+	return 0;
+}
+
+/*
+ * The region is where its owner is: who stays behind in the cgroup that it was made
+ * in is not killed for it.
+ */
+TEST_F_TIMEOUT(paid, moved_owner, 200)
+{
+	long kills = pn_vmstat("oom_kill");
+	struct pn_child owner, other;
+	char path[100];
+
+	snprintf(path, sizeof(path), "%s/memory.max", self->owner);
+	ASSERT_EQ(0, pn_write_file(path, "16777216"));
+	snprintf(path, sizeof(path), "%s/memory.max", self->member);
+	ASSERT_EQ(0, pn_write_file(path, "16777216"));
+	ASSERT_EQ(0, start_as(self, &owner, moves));
+	ASSERT_EQ(0, pn_spawn(&other, stands_by, self));
+	ASSERT_EQ(0, pn_ready(&other, 20));
+	ASSERT_EQ(0, ms_let_go(&owner));
+	ASSERT_EQ(0, pn_ready(&owner, 20));
+	EXPECT_EQ(0, pn_run(too_much_from_elsewhere, self, 60));
+	EXPECT_EQ(SIGKILL, pn_reap(&owner, 20));
+	EXPECT_EQ(0, pn_reap(&other, 20));
+	EXPECT_EQ(1, pn_vmstat("oom_kill") - kills);
+	EXPECT_GT((long)(4 * MIB), charged(self->owner));
 	close(self->fd);
 }
 
@@ -1077,7 +1131,7 @@ static int owns_file(struct pn_child *child, void *arg)
 		return 3;
 	pn_hold(child);
 	/* Somewhere else, for who is to remove the cgroup meanwhile */
-	if (pn_write_file(MS_CGROUPS "/cgroup.procs", "0"))
+	if (enter(self->member))
 		return 4;
 	pn_hold(child);
 	return 0;
@@ -1085,19 +1139,23 @@ static int owns_file(struct pn_child *child, void *arg)
 
 /*
  * The cgroup that pays is removed: after the owner has died, or while he lives, in
- * another one. What is charged to it can be used, and it goes when that does.
+ * another one. What is charged to it can be used, and it goes when that does. What
+ * it could have had is no limit then, of what is there or of what ever was.
  */
 TEST_F_TIMEOUT(paid, removed_cgroup, 200)
 {
 	struct pn_child owner;
-	int memfd, lives;
+	int memfd, lives, i;
 	double deadline;
+	char path[100];
 	long before;
 	char *w;
 
 	for (lives = 0; lives < 2; lives++) {
 		before = dying();
 		ASSERT_LE(0, before);
+		snprintf(path, sizeof(path), "%s/memory.max", self->owner);
+		ASSERT_EQ(0, pn_write_file(path, "67108864"));
 		ASSERT_EQ(0, pn_spawn(&owner, owns_file, self));
 		self->fd = ms_receive_fd(self->sock[0]);
 		memfd = ms_receive_fd(self->sock[0]);
@@ -1120,8 +1178,14 @@ TEST_F_TIMEOUT(paid, removed_cgroup, 200)
 		}
 		ASSERT_EQ(0, rmdir(self->owner));
 		if (lives) {
-			/* More of it, after there is no such cgroup */
-			ms_write_words(w, 2 * PAID, 3);
+			/* More of it, after there is no such cgroup, and again */
+			for (i = 0; i < 3; i++) {
+				ASSERT_EQ(0, fallocate(memfd, FALLOC_FL_PUNCH_HOLE |
+						       FALLOC_FL_KEEP_SIZE, 0, 2 * PAID));
+				ASSERT_EQ(2 * PAID, pn_touch(w, 2 * PAID, PAGE, NULL));
+				ms_write_words(w, 2 * PAID, 3);
+			}
+			EXPECT_EQ(0, wait_stat(self->member, "shmem", 2 * PAID, 2 * PAID));
 			EXPECT_EQ(0, ms_wrong_words(w, 2 * PAID, 3));
 			EXPECT_EQ((long)(2 * PAID / 1024), ms_fdinfo(self->fd, "rss-shmem"));
 			EXPECT_EQ(0, pn_reap(&owner, 20));

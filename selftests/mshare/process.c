@@ -22,6 +22,7 @@
 #include <sys/rseq.h>
 #include <sys/shm.h>
 #include <sys/syscall.h>
+#include <sys/time.h>
 #include <sys/uio.h>
 #include <sys/wait.h>
 #include <linux/filter.h>
@@ -431,6 +432,103 @@ TEST_F_TIMEOUT(process, rseq, 200)
 	EXPECT_EQ(0, pn_ready(&child, LATE));
 	EXPECT_EQ(SIGSEGV, pn_reap(&child, LATE));
 }
+
+#ifdef __x86_64__
+/*
+ * Counts until the kernel ends it, which reads in CS, as SLOT tells it, that this is
+ * a critical section, and where to go on. FILL: say so in CS first.
+ */
+static void critical_section(struct rseq_cs *cs, volatile __u64 *slot, __u64 *turns,
+			     bool fill)
+{
+	asm volatile("testb	%[fill], %[fill]\n\t"
+		     "jz	1f\n\t"
+		     "leaq	2f(%%rip), %%rax\n\t"
+		     "leaq	3f(%%rip), %%rcx\n\t"
+		     "subq	%%rax, %%rcx\n\t"
+		     "movq	$0, 0(%[cs])\n\t"
+		     "movq	%%rax, 8(%[cs])\n\t"
+		     "movq	%%rcx, 16(%[cs])\n\t"
+		     "leaq	4f(%%rip), %%rax\n\t"
+		     "movq	%%rax, 24(%[cs])\n"
+		     "1:\tmovq	%[cs], (%[slot])\n"
+		     "2:\tincq	(%[turns])\n\t"
+		     "jmp	2b\n"
+		     /* The kernel goes only to what has the signature before it. */
+		     "3:\t.byte	0x0f, 0xb9, 0x3d\n\t"
+		     ".long	%c[sig]\n"
+		     "4:\n"
+		     :
+		     : [cs] "r" (cs), [slot] "r" (slot), [turns] "r" (turns),
+		       [fill] "q" (fill), [sig] "i" (RSEQ_SIG)
+		     : "rax", "rcx", "memory", "cc");
+}
+
+static void back(int sig)
+{
+}
+
+/* What says where a critical section is, and what it counts in, is in the region. */
+static int in_critical_sections(struct pn_child *child, void *arg)
+{
+	struct sigaction alarm = { .sa_handler = back };
+	struct itimerval often = { { 0, 5000 }, { 0, 5000 } }, never = { };
+	char *mine = (char *)__builtin_thread_pointer() + __rseq_offset;
+	char *w = ms_attach(*(int *)arg, 0);
+	struct rseq_cs *cs;
+	__u64 *turns, *slot = (__u64 *)(mine + offsetof(struct rseq, rseq_cs));
+	int i;
+
+	if (!w || !__rseq_size)
+		return 1;
+	cs = (struct rseq_cs *)(w + USED);
+	turns = (__u64 *)(w + USED + PAGE);
+	if (sigaction(SIGALRM, &alarm, NULL) || setitimer(ITIMER_REAL, &often, NULL) ||
+	    !pn_say(child))
+		return 2;
+	for (i = 0; i < LATE * 10; i++) {
+		__u64 before = *turns;
+
+		/* The kernel forgets the section that it has ended. */
+		critical_section(cs, slot, turns, true);
+		if (*slot)
+			return 3;
+		turns[1] += *turns > before;
+	}
+	/* Now it is the kernel only that looks at it. */
+	if (setitimer(ITIMER_REAL, &never, NULL) || turns[1] < LATE)
+		return 4;
+	turns[2] = 1;
+	for (;;)
+		critical_section(cs, slot, turns, false);
+}
+
+TEST_F_TIMEOUT(process, critical_section, 200)
+{
+	volatile __u64 *turns = (__u64 *)(self->w + USED + PAGE);
+	double end = pn_now() + pn_slow(LATE);
+	struct pn_child child;
+	__u64 before;
+
+	ASSERT_EQ(0, ms_map_anon(self->fd, USED, 2 * PAGE, RW));
+	ASSERT_EQ(0, pn_spawn(&child, in_critical_sections, &self->fd));
+	ASSERT_EQ(0, pn_ready(&child, LATE));
+	/* The page table has nothing of it, time and again. */
+	while (!turns[2] && pn_now() < end) {
+		ASSERT_EQ(0, mshare_advise(self->fd, USED, PAGE, MADV_DONTNEED, 0));
+		usleep(500);
+	}
+	ASSERT_EQ(1, turns[2]);
+	before = turns[0];
+	while (turns[0] == before && pn_now() < end)
+		usleep(1000);
+	EXPECT_NE(before, turns[0]);
+	ASSERT_EQ(0, mshare_unmap(self->fd, USED, PAGE, 0));
+	/* It looks when it has interrupted. */
+	kill(child.pid, SIGALRM);
+	EXPECT_EQ(SIGSEGV, pn_reap(&child, LATE));
+}
+#endif
 
 /* The size of a region is none of a file. */
 TEST_F_TIMEOUT(process, file_size_limit, 200)

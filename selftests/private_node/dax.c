@@ -302,6 +302,28 @@ TEST_F_TIMEOUT(dax, zone, 300)
 	EXPECT_GE(0, present_in_zone(self->nid, "Movable"));
 }
 
+/* Row 105: what cannot be pinned where it is to be is no lack of memory. */
+TEST_F_TIMEOUT(dax, longterm_pin, 300)
+{
+	size_t len = 16 * pn_page_size();
+	long exhausted;
+	char *p;
+
+	ASSERT_EQ(0, to_devdax());
+	ASSERT_EQ(0, set_private("1"));
+	ASSERT_EQ(0, to_system_ram());
+	exhausted = pn_counter(self->nid, "exhausted");
+	p = pn_map_bound(len, MPOL_BIND | MPOL_F_PRIVATE, NODE_BIT(self->nid));
+	ASSERT_NE(NULL, p);
+	/* There is nothing yet, and there is */
+	EXPECT_EQ(-ENOMEM, pn_pin_longterm(p, len));
+	ASSERT_EQ(len, pn_touch(p, len, pn_page_size(), NULL));
+	EXPECT_EQ(-ENOMEM, pn_pin_longterm(p, len));
+	EXPECT_EQ(16, pn_on_node(p, len, self->nid));
+	EXPECT_EQ(exhausted, pn_counter(self->nid, "exhausted"));
+	munmap(p, len);
+}
+
 /* Rows 107, 113: with the capability memory in use moves to public nodes. */
 TEST_F_TIMEOUT(dax, offline_capability, 300)
 {

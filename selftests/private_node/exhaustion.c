@@ -445,6 +445,43 @@ TEST_F_TIMEOUT(exhaustion, mixed_mask, 200)
 	EXPECT_LT(pages / 2, count[self->control]);
 }
 
+#define MIXED		"/sys/fs/cgroup/pn_mixed"
+
+/* Shared memory keeps its policy, whatever those who touch it may use. */
+static int may_use_others(struct pn_child *child, void *arg)
+{
+	FIXTURE_DATA(exhaustion) *self = arg;
+	unsigned long both = self->privs | NODE_BIT(self->control);
+	long count[PN_MAXNODE];
+	struct pn_fault fault;
+	char node[12], *p;
+
+	p = mmap(NULL, self->len, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	if (p == MAP_FAILED || pn_mbind(p, self->len, MPOL_BIND | pn_flag(), &both, 0))
+		return 1;
+	snprintf(node, sizeof(node), "%d", pn_cpu_node());
+	if (pn_write_file(MIXED "/cpuset.mems", node) ||
+	    pn_write_file(MIXED "/cgroup.procs", "0"))
+		return 2;
+	if (pn_touch(p, self->len, pn_page_size(), &fault) == self->len ||
+	    fault.sig != SIGBUS)
+		return 3;
+	if (pn_count_nodes(p, self->len, count) < 0)
+		return 4;
+	return count[pn_cpu_node()] || count[self->control] ? 5 : 0;
+}
+
+/* "nowhere else": if there is no node of the mask that one may use, neither. */
+TEST_F_TIMEOUT(exhaustion, mixed_mask_elsewhere, 200)
+{
+	/* Where there are cpusets of version 1, there is no controller for it. */
+	if (pn_write_file("/sys/fs/cgroup/cgroup.subtree_control", "+cpuset"))
+		SKIP(return, "no cpuset controller");
+	ASSERT_EQ(0, mkdir(MIXED, 0755));
+	EXPECT_EQ(0, pn_run(may_use_others, self, 100));
+	EXPECT_EQ(0, pn_remove_group(MIXED));
+}
+
 static int take_both(struct pn_child *child, void *arg)
 {
 	FIXTURE_DATA(exhaustion) *self = arg;

@@ -23,6 +23,7 @@
 #include "kselftest_harness.h"
 
 #define LRU_GEN		"/sys/kernel/mm/lru_gen/enabled"
+#define LRU_MIN_TTL	"/sys/kernel/mm/lru_gen/min_ttl_ms"
 #define LRU_GEN_DEBUG	"/sys/kernel/debug/lru_gen"
 #define ZSWAP		"/sys/module/zswap/parameters/"
 
@@ -67,6 +68,7 @@ FIXTURE_TEARDOWN(lru)
 	if (self->swap) {
 		EXPECT_EQ(0, pn_swap_off());
 	}
+	EXPECT_EQ(0, pn_write_file(LRU_MIN_TTL, "0"));
 	EXPECT_EQ(0, pn_write_file(LRU_GEN, "n"));
 	EXPECT_EQ(0, pn_wait_empty(self->priv));
 }
@@ -155,6 +157,10 @@ TEST_F_TIMEOUT(lru, overcommitted, 600)
 	p = pn_map_bound(len, MPOL_BIND | pn_flag(), NODE_BIT(self->priv));
 	ASSERT_NE(NULL, p);
 	madvise(p, len, MADV_NOHUGEPAGE);
+	/* Nobody is killed where all is younger than this, either. */
+	if (variant->gen[0] == 'y') {
+		ASSERT_EQ(0, pn_write_file(LRU_MIN_TTL, "600000"));
+	}
 	done = pn_touch(p, len, pn_page_size(), &fault);
 	if (pn_has_cap(self->priv, "reclaim")) {
 		EXPECT_EQ(len, done);

@@ -14,12 +14,14 @@
 #include <time.h>
 #include <unistd.h>
 #include <linux/capability.h>
+#include <linux/io_uring.h>
 #include <linux/kernel-page-flags.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/swap.h>
 #include <sys/syscall.h>
+#include <sys/uio.h>
 #include <sys/wait.h>
 
 #include "pn_util.h"
@@ -906,6 +908,20 @@ void pn_pin(int cpu)
 	CPU_ZERO(&set);
 	CPU_SET(cpu, &set);
 	sched_setaffinity(0, sizeof(set), &set);
+}
+
+int pn_pin_longterm(char *p, size_t len)
+{
+	struct io_uring_params params = { };
+	struct iovec iov = { p, len };
+	int fd = syscall(__NR_io_uring_setup, 4, &params), ret;
+
+	if (fd < 0)
+		return -errno;
+	ret = syscall(__NR_io_uring_register, fd, IORING_REGISTER_BUFFERS, &iov, 1);
+	ret = ret ? -errno : 0;
+	close(fd);
+	return ret;
 }
 
 static int change_cap(int cap, bool keep)

@@ -198,6 +198,8 @@ int pn_reap(struct pn_child *child, double seconds);
 /* Spawn and reap. */
 int pn_run(int (*fn)(struct pn_child *child, void *arg), void *arg, double seconds);
 void pn_pin(int cpu);
+/* Register memory as a fixed buffer, for a moment: a long-term pin. 0 or -errno */
+int pn_pin_longterm(char *p, size_t len);
 int pn_drop_cap(int cap);
 /* Make a permitted capability effective. */
 int pn_raise_cap(int cap);

@@ -24,7 +24,6 @@
 #include <sys/syscall.h>
 #include <sys/uio.h>
 #include <sys/wait.h>
-#include <linux/io_uring.h>
 
 #include "pn_util.h"
 #include "kselftest_harness.h"
@@ -673,21 +672,6 @@ TEST_F_TIMEOUT(services, balancing, 300)
 	EXPECT_EQ(0, pn_write_file("/proc/sys/kernel/numa_balancing", "0"));
 }
 
-/* Registers memory as a fixed buffer: a long-term pin. */
-static int pin(char *p, size_t len)
-{
-	struct io_uring_params params = { };
-	struct iovec iov = { p, len };
-	int fd = syscall(__NR_io_uring_setup, 4, &params), ret;
-
-	if (fd < 0)
-		return -errno;
-	ret = syscall(__NR_io_uring_register, fd, IORING_REGISTER_BUFFERS, &iov, 1);
-	ret = ret ? -errno : 0;
-	close(fd);
-	return ret;
-}
-
 /* Row 105: a long-term pin works in place or not at all. */
 TEST_F(services, longterm_pin)
 {
@@ -695,7 +679,7 @@ TEST_F(services, longterm_pin)
 	char *p = filled(self->control, self->priv, len), *q, *r;
 
 	ASSERT_NE(NULL, p);
-	ASSERT_EQ(0, pin(p, len));
+	ASSERT_EQ(0, pn_pin_longterm(p, len));
 	munmap(p, len);
 
 	p = filled(self->priv, self->priv, len);
@@ -705,9 +689,9 @@ TEST_F(services, longterm_pin)
 	ASSERT_NE(NULL, q);
 	r = filled(self->control, self->priv, len);
 	ASSERT_NE(NULL, r);
-	EXPECT_EQ(pn_has_cap(self->priv, "pin") ? 0 : -ENOMEM, pin(p, len));
+	EXPECT_EQ(pn_has_cap(self->priv, "pin") ? 0 : -ENOMEM, pn_pin_longterm(p, len));
 	EXPECT_EQ(64, pn_on_node(p, len, self->priv));
-	EXPECT_EQ(pn_has_cap(self->priv, "pin") ? 0 : -ENOMEM, pin(q, len));
+	EXPECT_EQ(pn_has_cap(self->priv, "pin") ? 0 : -ENOMEM, pn_pin_longterm(q, len));
 	EXPECT_EQ(0, pn_on_node(q, len, self->control));
 	EXPECT_EQ(0, pn_on_node(q, len, self->cpu));
 	munmap(p, len);
