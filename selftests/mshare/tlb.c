@@ -680,15 +680,16 @@ TEST_F_TIMEOUT(tlb, protect_and_reclaim, 200)
 		SKIP(return, "no zram to swap to");
 	ASSERT_EQ(0, ms_begin_group(NULL));
 	ASSERT_EQ(0, pn_write_file(MS_GROUP "/cgroup.procs", "0"));
-	/* A region that this cgroup pays for, and nothing else is in it */
+	/* A region that this cgroup has paid for, and nothing else is in it */
 	munmap(self->w, 2 * GRANULE);
 	close(self->fd);
 	self->fd = ms_region(2 * GRANULE, 0);
 	ASSERT_LE(0, self->fd);
 	self->w = ms_attach(self->fd, 0);
 	ASSERT_NE(NULL, self->w);
-	ASSERT_EQ(0, pn_write_file(MS_CGROUPS "/cgroup.procs", "0"));
 	ASSERT_EQ(0, ms_map_anon(self->fd, 0, LEN, RW));
+	ASSERT_EQ(0, mshare_advise(self->fd, 0, LEN, MADV_POPULATE_WRITE, 0));
+	ASSERT_EQ(0, pn_write_file(MS_CGROUPS "/cgroup.procs", "0"));
 	ASSERT_EQ(0, start(self, writes));
 	ASSERT_EQ(0, pthread_create(&thread, NULL, reclaims, board));
 	if (pn_read_line(LRU_GEN, was, sizeof(was)))

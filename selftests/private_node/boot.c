@@ -5,10 +5,12 @@
  */
 #define _GNU_SOURCE
 #include <ctype.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/klog.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 #include "pn_util.h"
@@ -180,6 +182,39 @@ TEST_F(boot, cma)
 	/* The node has all of its memory, and nobody has any of it. */
 	EXPECT_GT(size / 2, pn_meminfo(nid, "MemTotal") - pn_meminfo(nid, "MemFree"));
 	EXPECT_LT(1000 * 1024, pn_meminfo(nid, "MemTotal"));
+}
+
+/*
+ * Before there is any policy with private nodes, which is what nobody has looked for
+ * until then: who has one page on a node, as somebody moved it there, has no more.
+ */
+TEST_F(boot, no_policy_yet)
+{
+	size_t len = 2 * MIB, i;
+	char *p = pn_map(2 * len), *q = (char *)(((uintptr_t)p + len - 1) & ~(len - 1));
+	void *page = q;
+	int nid, status = -1;
+	bool may_move;
+
+	ASSERT_NE(NULL, p);
+	for (nid = 0; nid < PN_MAXNODE && !(self->privs & NODE_BIT(nid)); nid++)
+		;
+	if (nid == PN_MAXNODE)
+		return;
+	may_move = pn_has_cap(nid, "migrate");
+	madvise(q, len, MADV_NOHUGEPAGE);
+	ASSERT_EQ(len, pn_touch(q, len, pn_page_size(), NULL));
+	EXPECT_EQ(may_move ? 0 : -1,
+		  pn_move_pages(0, 1, &page, &nid, &status, MPOL_MF_MOVE));
+	EXPECT_EQ(may_move, status == nid);
+	/* A huge page would be on the node that has most of the small ones. */
+	for (i = pn_page_size(); i < len; i += pn_page_size())
+		madvise(q + i, pn_page_size(), MADV_DONTNEED);
+	madvise(q, len, MADV_HUGEPAGE);
+	pn_settle();
+	EXPECT_EQ(may_move ? -1 : 0, madvise(q, len, MADV_COLLAPSE));
+	EXPECT_EQ(may_move, pn_on_node(q, len, nid));
+	munmap(p, 2 * len);
 }
 
 TEST_HARNESS_MAIN
