@@ -433,6 +433,21 @@ TEST_F_TIMEOUT(contents, large_folios, 200)
 	close(file);
 }
 
+/*
+ * Shared memory at the begin of a region, and mapped as ever: there can be seen on
+ * which nodes its pages are.
+ */
+static char *map_in_both(int fd, size_t len)
+{
+	int memfd = memfd_create("ms_policy", MFD_CLOEXEC);
+	char *plain = MAP_FAILED;
+
+	if (!ftruncate(memfd, len) && !ms_map_file(fd, 0, len, RW, memfd, 0))
+		plain = mmap(NULL, len, PROT_READ, MAP_SHARED, memfd, 0);
+	close(memfd);
+	return plain == MAP_FAILED ? NULL : plain;
+}
+
 /* The policy is one of the memory: for all who touch it, whatever their own is */
 TEST_F_TIMEOUT(contents, policy, 200)
 {
@@ -442,16 +457,13 @@ TEST_F_TIMEOUT(contents, policy, 200)
 		.size = len, .maxnode = PN_MAXNODE + 1, .mode = MPOL_BIND,
 		.nodemask = (unsigned long)&mask,
 	};
-	int control = pn_control_node(), memfd = memfd_create("ms_policy", MFD_CLOEXEC);
+	int control = pn_control_node();
 	char *plain;
 
 	if (control < 0)
 		SKIP(return, "no second ordinary node");
-	ASSERT_EQ(0, ftruncate(memfd, 2 * len));
-	ASSERT_EQ(0, ms_map_file(self->fd, 0, 2 * len, RW, memfd, 0));
-	/* Where the pages are can be seen where they are mapped. */
-	plain = mmap(NULL, 2 * len, PROT_READ, MAP_SHARED, memfd, 0);
-	ASSERT_NE(MAP_FAILED, plain);
+	plain = map_in_both(self->fd, 2 * len);
+	ASSERT_NE(NULL, plain);
 	mask = NODE_BIT(control);
 	ASSERT_EQ(0, mshare_mbind(self->fd, &args, sizeof(args), 0));
 	ASSERT_EQ(0, pn_set_mempolicy(MPOL_BIND, &cpu));
@@ -470,7 +482,6 @@ TEST_F_TIMEOUT(contents, policy, 200)
 	EXPECT_EQ((long)(len / PAGE), pn_on_node(plain, len, pn_cpu_node()));
 	EXPECT_SEEN(0, 2 * len, 1);
 	munmap(plain, 2 * len);
-	close(memfd);
 }
 
 /* The default is that of the memory, not what the owner has set for itself */
@@ -482,15 +493,12 @@ TEST_F_TIMEOUT(contents, policy_default, 200)
 		.size = len, .maxnode = PN_MAXNODE + 1, .mode = MPOL_BIND,
 		.nodemask = (unsigned long)&mask,
 	};
-	int memfd = memfd_create("ms_policy", MFD_CLOEXEC);
 	char *plain;
 
 	if (pn_control_node() < 0)
 		SKIP(return, "no second ordinary node");
-	ASSERT_EQ(0, ftruncate(memfd, len));
-	ASSERT_EQ(0, ms_map_file(self->fd, 0, len, RW, memfd, 0));
-	plain = mmap(NULL, len, PROT_READ, MAP_SHARED, memfd, 0);
-	ASSERT_NE(MAP_FAILED, plain);
+	plain = map_in_both(self->fd, len);
+	ASSERT_NE(NULL, plain);
 	ASSERT_EQ(0, mshare_mbind(self->fd, &args, sizeof(args), 0));
 	ms_write_words(self->w, len, 1);
 	ASSERT_EQ(0, madvise(plain, len, MADV_POPULATE_READ));
@@ -514,14 +522,13 @@ TEST_F_TIMEOUT(contents, policy_default, 200)
 	EXPECT_SEEN(0, len, 1);
 	ASSERT_EQ(0, pn_set_mempolicy(MPOL_DEFAULT, NULL));
 	munmap(plain, len);
-	close(memfd);
 }
 
 /* In turn on several nodes */
 TEST_F_TIMEOUT(contents, interleaved, 200)
 {
 	const size_t len = 4 * MIB;
-	int control = pn_control_node(), memfd = memfd_create("ms_policy", MFD_CLOEXEC);
+	int control = pn_control_node();
 	unsigned long mask = NODE_BIT(pn_cpu_node()) | NODE_BIT(control);
 	struct mshare_mbind_args args = {
 		.size = len, .maxnode = PN_MAXNODE + 1, .mode = MPOL_INTERLEAVE,
@@ -532,10 +539,8 @@ TEST_F_TIMEOUT(contents, interleaved, 200)
 
 	if (control < 0)
 		SKIP(return, "no second ordinary node");
-	ASSERT_EQ(0, ftruncate(memfd, len));
-	ASSERT_EQ(0, ms_map_file(self->fd, 0, len, RW, memfd, 0));
-	plain = mmap(NULL, len, PROT_READ, MAP_SHARED, memfd, 0);
-	ASSERT_NE(MAP_FAILED, plain);
+	plain = map_in_both(self->fd, len);
+	ASSERT_NE(NULL, plain);
 	ASSERT_EQ(0, mshare_mbind(self->fd, &args, sizeof(args), 0));
 	ms_write_words(self->w, len, 1);
 	ASSERT_EQ(0, madvise(plain, len, MADV_POPULATE_READ));
@@ -544,7 +549,6 @@ TEST_F_TIMEOUT(contents, interleaved, 200)
 	EXPECT_EQ((long)(len / PAGE / 2), count[pn_cpu_node()]);
 	EXPECT_SEEN(0, len, 1);
 	munmap(plain, len);
-	close(memfd);
 }
 
 /* One set of page tables over private memory */

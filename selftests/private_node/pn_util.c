@@ -507,6 +507,7 @@ long pn_meminfo(int nid, const char *name)
 {
 	char path[128];
 
+	fold_counters();
 	if (nid < 0)
 		return find_value("/proc/meminfo", name);
 	snprintf(path, sizeof(path), PN_NODE_DIR "/node%d/meminfo", nid);
