@@ -41,6 +41,7 @@
 #define MAX_WRITE	65536
 #define AT_ANON		GRANULE		/* anonymous memory in the region */
 #define ANON		(16 * MIB)
+#define LIMIT		(16 * MIB)	/* of a memory cgroup */
 #define LATE		10		/* seconds: what must come at once has come */
 
 #define SEGV_HOLE	MS_SIGNAL(SIGSEGV, SEGV_MAPERR)
@@ -918,6 +919,59 @@ TEST_F_TIMEOUT(fuse, owner_out_of_memory, 200)
 	self->board->greedy = true;
 	end_of_server(self, _metadata, variant);
 	EXPECT_EQ(1, pn_vmstat("oom_kill") - kills);
+	EXPECT_EQ(0, ms_end_group());
+}
+
+/* Ends, but for its robust futexes: it waits for the server to learn of them. */
+static int ends(struct pn_child *child, void *arg)
+{
+	FIXTURE_DATA(fuse) *self = arg;
+	void *head = mmap(NULL, PAGE, RW, MAP_PRIVATE, self->file, 0);
+	int fd;
+
+	if (head == MAP_FAILED || pn_write_file(MS_GROUP "/cgroup.procs", "0"))
+		return 1;
+	fd = ms_region(GRANULE, 0);
+	if (fd < 0 || ms_map_anon(fd, 0, LIMIT * 4, RW) || ms_send_fd(self->sock[1], fd))
+		return 2;
+	pn_hold(child);
+	return syscall(SYS_set_robust_list, head, sizeof(struct robust_list_head)) ? 3 : 0;
+}
+
+static int takes_all(struct pn_child *child, void *arg)
+{
+	struct pn_fault fault;
+	char *w = ms_attach(*(int *)arg, 0);
+
+	if (!w)
+		return 1;
+	return pn_touch(w, LIMIT * 4, PAGE, &fault) < LIMIT * 4 && fault.sig == SIGBUS ? 0 : 2;
+}
+
+/* As long as the owner takes to end, its cgroup pays, and the limit counts. */
+TEST_F_TIMEOUT(fuse, owner_ending, 200)
+{
+	struct pn_child owner;
+	char limit[20];
+	int fd;
+
+	self->board->fail = 0;
+	ASSERT_EQ(0, start(self));
+	snprintf(limit, sizeof(limit), "%zu", LIMIT);
+	ASSERT_EQ(0, ms_begin_group(limit));
+	ASSERT_EQ(0, pn_spawn(&owner, ends, self));
+	fd = ms_receive_fd(self->sock[0]);
+	ASSERT_LE(0, fd);
+	ASSERT_EQ(0, pn_ready(&owner, LATE));
+	hold(self, true);
+	ASSERT_EQ(0, ms_let_go(&owner));
+	ASSERT_EQ(0, wait_held(self, 1));
+	EXPECT_EQ(owner.pid, ms_fdinfo(fd, "owner"));
+	EXPECT_EQ(0, pn_run(takes_all, &fd, LATE * 3));
+	hold(self, false);
+	EXPECT_EQ(0, pn_reap(&owner, LATE));
+	EXPECT_ERROR(ENODEV, mshare_attach(fd, 0, 0, NULL, 0));
+	close(fd);
 	EXPECT_EQ(0, ms_end_group());
 }
 
