@@ -335,6 +335,7 @@ TEST_F_TIMEOUT(dax, zone, 300)
 /* Row 105: what cannot be pinned where it is to be is no lack of memory. */
 TEST_F_TIMEOUT(dax, longterm_pin, 300)
 {
+	unsigned long mask = NODE_BIT(self->nid);
 	size_t len = 16 * pn_page_size();
 	long exhausted;
 	char *p;
@@ -343,13 +344,21 @@ TEST_F_TIMEOUT(dax, longterm_pin, 300)
 	ASSERT_EQ(0, set_private("1"));
 	ASSERT_EQ(0, to_system_ram());
 	exhausted = pn_counter(self->nid, "exhausted");
-	p = pn_map_bound(len, MPOL_BIND | MPOL_F_PRIVATE, NODE_BIT(self->nid));
+	p = pn_map_bound(len, MPOL_BIND | MPOL_F_PRIVATE, mask);
 	ASSERT_NE(NULL, p);
 	/* There is nothing yet, and there is */
 	EXPECT_EQ(-ENOMEM, pn_pin_longterm(p, len));
 	ASSERT_EQ(len, pn_touch(p, len, pn_page_size(), NULL));
 	EXPECT_EQ(-ENOMEM, pn_pin_longterm(p, len));
 	EXPECT_EQ(16, pn_on_node(p, len, self->nid));
+	munmap(p, len);
+	/* Nor is it for shared memory. */
+	p = mmap(NULL, len, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	ASSERT_NE(MAP_FAILED, p);
+	ASSERT_EQ(0, pn_mbind(p, len, MPOL_BIND | MPOL_F_PRIVATE, &mask, 0));
+	EXPECT_EQ(-ENOMEM, pn_pin_longterm(p, len));
+	ASSERT_EQ(len, pn_touch(p, len, pn_page_size(), NULL));
+	EXPECT_EQ(-ENOMEM, pn_pin_longterm(p, len));
 	EXPECT_EQ(exhausted, pn_counter(self->nid, "exhausted"));
 	munmap(p, len);
 }

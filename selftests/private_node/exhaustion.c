@@ -482,6 +482,67 @@ TEST_F_TIMEOUT(exhaustion, mixed_mask_elsewhere, 200)
 	EXPECT_EQ(0, pn_remove_group(MIXED));
 }
 
+struct taker {
+	char *p;
+	size_t len;
+	int errors;
+	bool end;
+};
+
+static void *takes_again(void *arg)
+{
+	struct taker *taker = arg;
+
+	while (!__atomic_load_n(&taker->end, __ATOMIC_SEQ_CST)) {
+		if (madvise(taker->p, taker->len, MADV_POPULATE_WRITE))
+			taker->errors++;
+		madvise(taker->p, taker->len, MADV_DONTNEED);
+	}
+	return NULL;
+}
+
+/* The first thread is told first, then the policies of its VMAs, then the others. */
+static int moves_with_cpuset(struct pn_child *child, void *arg)
+{
+	FIXTURE_DATA(exhaustion) *self = arg;
+	unsigned long mask = self->privs | NODE_BIT(pn_cpu_node());
+	int nodes[] = { self->control, pn_cpu_node() };
+	struct taker taker = { .len = 8 * pn_page_size() };
+	double deadline = pn_now() + pn_slow(5);
+	pthread_t thread;
+	char node[12];
+	int i, ret = 0;
+
+	taker.p = pn_map(taker.len);
+	snprintf(node, sizeof(node), "%d", nodes[1]);
+	if (!taker.p || pn_write_file(MIXED "/cpuset.mems", node) ||
+	    pn_write_file(MIXED "/cgroup.procs", "0") ||
+	    pn_mbind(taker.p, taker.len, MPOL_BIND | pn_flag(), &mask, 0) ||
+	    pthread_create(&thread, NULL, takes_again, &taker))
+		return 1;
+	/* Each on a CPU of its own */
+	pn_pin(1);
+	for (i = 0; !ret && pn_now() < deadline; i++) {
+		snprintf(node, sizeof(node), "%d", nodes[i % 2]);
+		ret = pn_write_file(MIXED "/cpuset.mems", node) ? 2 : 0;
+	}
+	taker.end = true;
+	pthread_join(thread, NULL);
+	if (taker.errors)
+		pn_note("%d changes, %d errors", i, taker.errors);
+	return ret ?: taker.errors ? 3 : 0;
+}
+
+/* Who has nodes now, and has others then, has some all the time. */
+TEST_F_TIMEOUT(exhaustion, mems_change, 200)
+{
+	if (pn_write_file("/sys/fs/cgroup/cgroup.subtree_control", "+cpuset"))
+		SKIP(return, "no cpuset controller");
+	ASSERT_EQ(0, mkdir(MIXED, 0755));
+	EXPECT_EQ(0, pn_run(moves_with_cpuset, self, 100));
+	EXPECT_EQ(0, pn_remove_group(MIXED));
+}
+
 static int take_both(struct pn_child *child, void *arg)
 {
 	FIXTURE_DATA(exhaustion) *self = arg;

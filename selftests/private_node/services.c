@@ -816,7 +816,8 @@ static bool is_huge(char *p)
 	return kb >= (long)(HUGE_SIZE / 1024);
 }
 
-static char *small_pages(int nid, int priv)
+/* They stay so until it is asked for. */
+static char *lasting_small_pages(int nid, int priv)
 {
 	char *p = pn_map(2 * HUGE_SIZE), *q;
 	unsigned long mask = NODE_BIT(nid);
@@ -829,9 +830,17 @@ static char *small_pages(int nid, int priv)
 	madvise(q, HUGE_SIZE, MADV_NOHUGEPAGE);
 	if (pn_touch(q, HUGE_SIZE, pn_page_size(), NULL) != HUGE_SIZE)
 		return NULL;
-	madvise(q, HUGE_SIZE, MADV_HUGEPAGE);
 	pn_settle();
 	return q;
+}
+
+static char *small_pages(int nid, int priv)
+{
+	char *p = lasting_small_pages(nid, priv);
+
+	if (p)
+		madvise(p, HUGE_SIZE, MADV_HUGEPAGE);
+	return p;
 }
 
 /* Rows 87, 88: MADV_COLLAPSE stays on the node or fails. */
@@ -894,6 +903,61 @@ TEST_F_TIMEOUT(services, collapse_mixed, 120)
 	EXPECT_EQ(pages / 4, pn_on_node(p, HUGE_SIZE, self->control));
 	EXPECT_EQ(pages - pages / 4, pn_on_node(p, HUGE_SIZE, self->priv));
 	munmap(p, HUGE_SIZE);
+}
+
+#define SCAN_SLEEP	"/sys/kernel/mm/transparent_hugepage/khugepaged/scan_sleep_millisecs"
+
+/* Takes all of a node. */
+static char *full_node(int nid, size_t *len)
+{
+	struct pn_zones zones;
+	struct pn_fault fault;
+	char *p;
+
+	if (pn_zones(nid, &zones))
+		return NULL;
+	*len = zones.managed * pn_page_size() + 64 * MIB;
+	p = pn_map_bound(*len, MPOL_BIND | pn_flag(), NODE_BIT(nid));
+	if (!p)
+		return NULL;
+	madvise(p, *len, MADV_HUGEPAGE);
+	return pn_touch(p, *len, pn_page_size(), &fault) < *len && fault.sig == SIGBUS ?
+	       p : NULL;
+}
+
+/* Row 88: khugepaged does not rest for others as a private node is full. */
+TEST_F_TIMEOUT(services, collapse_full, 200)
+{
+	double deadline;
+	char *p, *q, *all = NULL;
+	char was[32];
+	size_t len;
+
+	q = lasting_small_pages(self->control, self->priv);
+	p = lasting_small_pages(self->priv, self->priv);
+	ASSERT_NE(NULL, q);
+	ASSERT_NE(NULL, p);
+	/* The one at the lower address comes first. */
+	ASSERT_LT(p, q);
+	if (pn_has_cap(self->priv, "collapse")) {
+		all = full_node(self->priv, &len);
+		ASSERT_NE(NULL, all);
+	}
+	madvise(p, HUGE_SIZE, MADV_HUGEPAGE);
+	madvise(q, HUGE_SIZE, MADV_HUGEPAGE);
+	ASSERT_EQ(0, pn_read_line(SCAN_SLEEP, was, sizeof(was)));
+	ASSERT_EQ(0, pn_write_file(SCAN_SLEEP, "10"));
+	/* It rests for a minute. */
+	deadline = pn_now() + 50;
+	while (!is_huge(q) && pn_now() < deadline)
+		poll(NULL, 0, 50);
+	EXPECT_TRUE(is_huge(q));
+	EXPECT_FALSE(is_huge(p));
+	EXPECT_EQ(0, pn_write_file(SCAN_SLEEP, was));
+	if (all)
+		munmap(all, len);
+	munmap(p, HUGE_SIZE);
+	munmap(q, HUGE_SIZE);
 }
 
 /* Row 108: soft offlining, an early warning, does not move a page elsewhere. */
