@@ -19,6 +19,7 @@
 #include <linux/memory.h>
 #include <linux/mempolicy.h>
 #include <linux/mm.h>
+#include <linux/page-isolation.h>
 #include <linux/panic.h>
 #include <linux/private_node.h>
 #include <linux/sched/mm.h>
@@ -1163,6 +1164,31 @@ static void private_node_test_online_callback(struct kunit *test)
 #endif
 }
 
+/* What can be taken offline has no pages of slabs, of whatever order. */
+static void private_node_test_slab_unmovable(struct kunit *test)
+{
+#ifdef CONFIG_MEMORY_ISOLATION
+	static const size_t sizes[] = { 64, PAGE_SIZE };
+	int i;
+
+	for (i = 0; i < ARRAY_SIZE(sizes); i++) {
+		void *object = kmalloc(sizes[i], GFP_KERNEL);
+		unsigned long step = 1;
+		struct page *page;
+
+		KUNIT_ASSERT_NOT_NULL(test, object);
+		page = virt_to_page(object);
+		KUNIT_EXPECT_TRUE(test, folio_test_slab(page_folio(page)));
+		KUNIT_EXPECT_TRUE(test, page_is_unmovable(page_zone(page), page,
+							  PB_ISOLATE_MODE_MEM_OFFLINE,
+							  &step));
+		kfree(object);
+	}
+#else
+	kunit_skip(test, "no CONFIG_MEMORY_ISOLATION");
+#endif
+}
+
 static struct kunit_case private_node_cases[] = {
 	KUNIT_CASE_PARAM(private_node_test_parse, parse_gen_params),
 	KUNIT_CASE(private_node_test_parse_limit),
@@ -1189,6 +1215,7 @@ static struct kunit_case private_node_cases[] = {
 	KUNIT_CASE(private_node_test_device),
 	KUNIT_CASE(private_node_test_range),
 	KUNIT_CASE(private_node_test_online_callback),
+	KUNIT_CASE(private_node_test_slab_unmovable),
 	{}
 };
 
