@@ -910,6 +910,69 @@ TEST_F_TIMEOUT(paid, moved_owner, 200)
 	close(self->fd);
 }
 
+static int owns_with_others(struct pn_child *child, void *arg)
+{
+	FIXTURE_DATA(paid) *self = arg;
+	int fd, memfd = memfd_create("ms_paid", MFD_CLOEXEC);
+
+	if (enter(self->owner))
+		return 1;
+	fd = ms_region(GRANULE, MSHARE_SHARED_CONTROL);
+	if (fd < 0 || ftruncate(memfd, 4 * PAID) || ms_map_file(fd, 0, 4 * PAID, RW, memfd, 0))
+		return 2;
+	if (ms_send_fd(self->sock[1], fd) || ms_send_fd(self->sock[1], memfd))
+		return 3;
+	pn_hold(child);
+	return 0;
+}
+
+static int goes_on(struct pn_child *child, void *arg)
+{
+	FIXTURE_DATA(paid) *self = arg;
+
+	if (enter(self->member))
+		return 1;
+	/* Whether it gets to the end is up to who takes the region apart. */
+	mshare_advise(self->fd, 0, 4 * PAID, MADV_POPULATE_WRITE, 0);
+	return 0;
+}
+
+static long bytes_of(int file)
+{
+	struct stat st;
+
+	return fstat(file, &st) ? -1 : st.st_blocks * 512;
+}
+
+/* What is made while the owner ends, and after that, is paid for by somebody. */
+TEST_F_TIMEOUT(paid, outlived, 200)
+{
+	double deadline = pn_now() + pn_slow(20);
+	struct pn_child owner, other;
+	int memfd;
+	long all, paid;
+
+	ASSERT_EQ(0, pn_spawn(&owner, owns_with_others, self));
+	self->fd = ms_receive_fd(self->sock[0]);
+	memfd = ms_receive_fd(self->sock[0]);
+	ASSERT_LE(0, memfd);
+	ASSERT_EQ(0, pn_ready(&owner, 20));
+	ASSERT_EQ(0, pn_spawn(&other, goes_on, self));
+	while (bytes_of(memfd) < (long)PAID / 8 && pn_now() < deadline)
+		usleep(1000);
+	EXPECT_EQ(0, pn_reap(&owner, 20));
+	EXPECT_EQ(0, pn_reap(&other, 60));
+	all = bytes_of(memfd);
+	EXPECT_LE((long)PAID / 8, all);
+	do {
+		paid = stat_of(self->owner, "shmem") + stat_of(self->member, "shmem");
+		poll(NULL, 0, 50);
+	} while (paid != all && pn_now() < deadline);
+	EXPECT_EQ(all, paid);
+	close(memfd);
+	close(self->fd);
+}
+
 static int fills(struct pn_child *child, void *arg)
 {
 	FIXTURE_DATA(paid) *self = arg;
